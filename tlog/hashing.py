@@ -5,7 +5,7 @@ node hash   SHA-256(0x01 || left || right)
 empty tree  SHA-256("")
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NewType
@@ -43,3 +43,10 @@ def leaf_hashes(entries: Iterable[bytes]) -> list[Hash]:
 def node_hash(left: Hash, right: Hash) -> Hash:
     """Hash the two children of an inner node."""
     return Hash(sha256(b"\x01" + left + right).digest())
+
+
+def node_hashes(children: Sequence[Hash]) -> list[Hash]:
+    """Hash each pair of neighbours, which makes the row of nodes above; an odd last child has no parent yet."""
+    new = sha256
+    pairs = zip(children[::2], children[1::2], strict=False)
+    return [new(b"\x01" + left + right).digest() for left, right in pairs]  # type: ignore[misc]  # as above
