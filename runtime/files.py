@@ -1,0 +1,57 @@
+"""Files that are either there whole or not there at all, whenever the power fails.
+
+A new name is on disk only when its directory has been synced too; each function here returns after that.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def create_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Create a file with this content. Never overwrites.
+
+    Raises:
+        FileExistsError: something of that name is there already.
+    """
+    draft = _write_draft(path, data, mode)
+    try:
+        # link() refuses an existing name, which rename() would silently replace.
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+    sync_directory(path.parent)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file's content, or create it. A reader sees the old content or the new one, never a mixture."""
+    draft = _write_draft(path, data, mode)
+    try:
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_draft(path: Path, data: bytes, mode: int) -> Path:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        draft.unlink()
+        raise
+    return draft
