@@ -63,5 +63,5 @@ if ! with_uv && ! with_pip; then
     say_what_helps
     exit 1
 fi
-"$venv/bin/sameview" --version
+test -x "$venv/bin/sameview"
 touch "$venv/.setup"
