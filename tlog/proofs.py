@@ -2,8 +2,8 @@
 
 There is one kind of proof here: that the leaves ``[start, end)`` hash to this subtree and that the subtree belongs to
 a tree of ``size`` leaves with that root. An inclusion proof is the one for a single leaf, a consistency proof the one
-for a subtree that begins at leaf 0, and Merkle Tree Certificates use the rest. So there is one routine that says which
-hashes a proof consists of, and one that folds them up again.
+for a subtree that begins at leaf 0, and Merkle Tree Certificates (draft-ietf-plants-merkle-tree-certs) use the rest. So
+there is one routine that says which hashes a proof consists of, and one that folds them up again.
 
 Proofs are made through a ``ReadNode``: a function that returns the hash of the perfect subtree at a level and index.
 What it returns is believed; whoever made it checks the resulting root or proof against a signed tree head.
@@ -70,13 +70,27 @@ def is_valid_subtree(start: int, end: int) -> bool:
     return start == end or start % (1 << (end - start - 1).bit_length()) == 0
 
 
+def covering_subtrees(start: int, end: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Choose the two neighbouring subtrees that cover any range of leaves, as Merkle Tree Certificates do.
+
+    They end where the range ends; before its start the left one holds less than as many leaves again.
+    """
+    if not 0 <= start <= end:
+        raise ValueError("not a range of leaves")
+    if end - start <= 1:
+        return (start, end), (end, end)
+    last = end - 1
+    below_fork = (1 << (start ^ last).bit_length() - 1) - 1
+    middle = last & ~below_fork
+    left_height = (~start & below_fork).bit_length()
+    return (start >> left_height << left_height, middle), (middle, end)
+
+
 # Making proofs.
 
 
 def prove_inclusion(index: int, size: int, read: ReadNode) -> list[Hash]:
     """Prove that a leaf is in a tree: the hash of the leaf's sibling first."""
-    if not 0 <= index < size:
-        raise ValueError("no such leaf in a tree of this size")
     return prove_subtree_consistency(index, index + 1, size, read)
 
 

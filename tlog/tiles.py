@@ -29,7 +29,7 @@ MAX_TILE_BYTES = TILE_WIDTH * HASH_SIZE
 MAX_ENTRY_BYTES = 2**16 - 1  # what the two-byte length in a bundle can say
 MAX_BUNDLE_BYTES = TILE_WIDTH * (2 + MAX_ENTRY_BYTES)  # also the most that a compressed bundle may expand to
 
-_CACHED_TILES = 32  # a consistency proof between two trees of any size touches two tiles at each of eight levels
+_CACHED_TILES = 32  # an old root and its consistency proof touch at most three tiles at each of eight levels
 
 _LENGTH = Struct(">H")
 _INDEX_AND_WIDTH = r"((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"  # seven groups hold any 64-bit number
@@ -154,8 +154,8 @@ def parse_entries(data: bytes, width: int) -> list[bytes]:
 
 def format_entries(entries: Sequence[bytes]) -> bytes:
     """Write an entry bundle. Whoever admits entries refuses longer ones than ``MAX_ENTRY_BYTES``."""
-    if not 0 < len(entries) <= TILE_WIDTH:
-        raise ValueError("an entry bundle holds 1 to 256 entries")
+    if len(entries) > TILE_WIDTH:
+        raise ValueError("an entry bundle holds at most 256 entries")
     if any(len(entry) > MAX_ENTRY_BYTES for entry in entries):
         raise ValueError("an entry is larger than 65535 bytes")
     return b"".join([part for entry in entries for part in (_LENGTH.pack(len(entry)), entry)])
@@ -171,11 +171,12 @@ def tiles_at(size: int) -> Iterator[Tile]:
 
 def tiles_of_growth(old: int, new: int) -> list[Tile]:
     """List the tiles of the tree of ``new`` leaves that the tree of ``old`` leaves did not have in this width."""
+    # SPEC: T-11 partial tiles must be served for every tree size for which a checkpoint was produced
     return list(_tiles_between(old, new))
 
 
 def right_edge(size: int) -> list[Tile]:
-    """List the last tile of each level, which together hold the right edge of a tree, so its root."""
+    """List the last tile of each level: together they hold the right edge of a tree and lead to its root."""
     return [_tile(level, (count - 1) // TILE_WIDTH, count) for level, count in _rows(size)]
 
 
@@ -191,6 +192,16 @@ def tile_of(node: NodeId, size: int) -> Tile:
         raise ValueError("no such node in a tree of this size")
     tile_level, height = divmod(level, TILE_HEIGHT)
     return _tile(tile_level, index << height >> TILE_HEIGHT, size >> TILE_HEIGHT * tile_level)
+
+
+def bundles_for(start: int, end: int, size: int) -> list[EntryBundle]:
+    """List the bundles, as wide as they are in a tree of this size, that hold the entries ``[start, end)``."""
+    if not 0 <= start <= end <= size:
+        raise ValueError("no such entries in a tree of this size")
+    if start == end:
+        return []
+    indexes = range(start // TILE_WIDTH, (end - 1) // TILE_WIDTH + 1)
+    return [EntryBundle(index, _width(index, size)) for index in indexes]
 
 
 class TileReader:
@@ -211,6 +222,7 @@ class TileReader:
 
     def node(self, level: int, index: int) -> Hash:
         """Return the hash of a perfect subtree: a ``ReadNode``."""
+        # SPEC: T-13 a client must not fetch other partial tiles than a verified checkpoint's size demands
         tile = tile_of(NodeId(level, index), self.size)
         rows = self._rows(tile)
         height = level % TILE_HEIGHT
@@ -247,7 +259,11 @@ def _rows(size: int) -> Iterator[tuple[int, int]]:
 
 def _tile(level: int, index: int, count: int) -> Tile:
     """Return a tile as wide as it is when its level has ``count`` hashes."""
-    return Tile(level, index, min(count - index * TILE_WIDTH, TILE_WIDTH))
+    return Tile(level, index, _width(index, count))
+
+
+def _width(index: int, count: int) -> int:
+    return min(count - index * TILE_WIDTH, TILE_WIDTH)
 
 
 def _tiles_between(old: int, new: int) -> Iterator[Tile]:
