@@ -1,0 +1,1 @@
+"""Sameview: check, with others, that everyone sees the same transparency log."""

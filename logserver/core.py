@@ -1,0 +1,143 @@
+"""How a log grows, without touching the world: giving entries their indexes, and a tree its tiles."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tlog.compact_range import CompactRange
+from tlog.hashing import EMPTY_ROOT, Hash, leaf_hashes, node_hash
+from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, format_entries
+
+
+@dataclass(frozen=True, slots=True)
+class Sequenced:
+    """A batch after sequencing: what to answer for each entry, what is new, and the tree that holds it."""
+
+    indexes: tuple[int, ...]
+    """One index for each entry of the batch, in its order."""
+    fresh: tuple[bytes, ...]
+    """The entries that are new to the log, in the order of their indexes."""
+    fresh_leaves: tuple[Hash, ...]
+    tree: CompactRange
+
+
+def sequence(
+    tree: CompactRange, entries: Sequence[bytes], leaves: Sequence[Hash], known: Mapping[Hash, int] | None
+) -> Sequenced:
+    """Give a batch its indexes after those of ``tree``; ``leaves`` are the leaf hashes of its entries.
+
+    With ``known`` (leaf hash to index, at least for the entries of this batch that the log holds already) an entry
+    gets its first index again, also when it stands twice in the batch; with None every entry is new.
+    """
+    if known is None:
+        indexes = tuple(range(tree.end, tree.end + len(entries)))
+        return Sequenced(indexes, tuple(entries), tuple(leaves), tree.extend(leaves))
+    first_index = dict(known)
+    fresh: list[bytes] = []
+    fresh_leaves: list[Hash] = []
+    answers: list[int] = []
+    for entry, leaf in zip(entries, leaves, strict=True):
+        index = first_index.get(leaf)
+        if index is None:
+            index = first_index[leaf] = tree.end + len(fresh)
+            fresh.append(entry)
+            fresh_leaves.append(leaf)
+        answers.append(index)
+    return Sequenced(tuple(answers), tuple(fresh), tuple(fresh_leaves), tree.extend(fresh_leaves))
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The right edge of a tree: all that is needed to append to its tiles without reading one of them."""
+
+    size: int
+    hashes: tuple[tuple[Hash, ...], ...]
+    """For each tile level from 0 up, the hashes in the partial tile at the edge (none where the last tile is full)."""
+    entries: tuple[bytes, ...]
+    """The entries in the partial bundle at the edge."""
+
+    def root_hash(self) -> Hash:
+        """The root of the tree, from its edge alone."""
+        peaks = [peak for level in reversed(self.hashes) for peak in _peaks(level)]
+        if not peaks:
+            return EMPTY_ROOT
+        root = peaks.pop()
+        while peaks:
+            root = node_hash(peaks.pop(), root)
+        return root
+
+
+EMPTY_EDGE = Edge(0, (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class TileFile:
+    """One file of a static log: its path under the prefix, and its bytes."""
+
+    path: str
+    data: bytes
+
+
+def grow(edge: Edge, entries: Sequence[bytes]) -> tuple[Edge, list[TileFile]]:
+    """Append entries to a tree's tiles.
+
+    Returns the new edge and every file that the grown tree has and the old one had not: the tiles and bundles that
+    became full, and the partial ones of exactly the new size. The same input gives the same files, whatever was
+    written before.
+    """
+    if not entries:
+        return edge, []
+    size = edge.size + len(entries)
+    bundle_entries = [*edge.entries, *entries]
+    files = list(_bundle_files(edge.size // TILE_WIDTH, bundle_entries))
+    levels: list[tuple[Hash, ...]] = []
+    rising: list[Hash] = leaf_hashes(entries)
+    level = 0
+    while rising or level < len(edge.hashes):
+        before = edge.hashes[level] if level < len(edge.hashes) else ()
+        first_tile = (edge.size >> (8 * level)) // TILE_WIDTH
+        rest, full, rising = _fill(level, first_tile, [*before, *rising])
+        files += full
+        if rest and rest != before:
+            files.append(TileFile(Tile(level, first_tile + len(full), len(rest)).path(), b"".join(rest)))
+        levels.append(rest)
+        level += 1
+    keep = len(bundle_entries) - len(bundle_entries) % TILE_WIDTH
+    return Edge(size, tuple(levels), tuple(bundle_entries[keep:])), files
+
+
+def _fill(level: int, first_tile: int, hashes: list[Hash]) -> tuple[tuple[Hash, ...], list[TileFile], list[Hash]]:
+    """Cut hashes of one level into full tiles; return the rest, the tiles' files and their roots, one level up."""
+    files: list[TileFile] = []
+    roots: list[Hash] = []
+    whole = len(hashes) - len(hashes) % TILE_WIDTH
+    for number, start in enumerate(range(0, whole, TILE_WIDTH)):
+        tile = hashes[start : start + TILE_WIDTH]
+        files.append(TileFile(Tile(level, first_tile + number).path(), b"".join(tile)))
+        # SPEC: T-9 only full tiles are hashed into the level above.
+        roots.append(_perfect_root(tile))
+    return tuple(hashes[whole:]), files, roots
+
+
+def _bundle_files(first: int, entries: Sequence[bytes]) -> Iterator[TileFile]:
+    for number, start in enumerate(range(0, len(entries), TILE_WIDTH)):
+        bundle = entries[start : start + TILE_WIDTH]
+        yield TileFile(EntryBundle(first + number, len(bundle)).path(), format_entries(bundle))
+
+
+def _perfect_root(hashes: Sequence[Hash]) -> Hash:
+    """The root over a power of two of hashes."""
+    level = list(hashes)
+    while len(level) > 1:
+        level = [node_hash(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+    return level[0]
+
+
+def _peaks(hashes: Sequence[Hash]) -> list[Hash]:
+    """The roots of the perfect subtrees that a run of hashes splits into, largest first."""
+    peaks = []
+    start = 0
+    while start < len(hashes):
+        width = 1 << ((len(hashes) - start).bit_length() - 1)
+        peaks.append(_perfect_root(hashes[start : start + width]))
+        start += width
+    return peaks

@@ -1,0 +1,163 @@
+"""What a log keeps in its database, and the one transaction that makes an entry part of the log.
+
+A batch of entries is one row: the entries, and the tree they lead to. Its commit is the durability point: before it
+nothing was promised, after it the entries have their indexes for ever. The entry table maps leaf hashes to first
+indexes, so that the same entry gets the same answer again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import msgpack
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from logserver.config import Dedup
+from logserver.core import Sequenced, sequence
+from runtime.database import Database
+from tlog.compact_range import EMPTY_RANGE, CompactRange
+from tlog.hashing import Hash, leaf_hashes
+
+METADATA = MetaData(info={"schema": "sameview-log", "version": 1})
+
+BATCH = Table(
+    "batch",
+    METADATA,
+    Column("first_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False, comment="of the tree with this batch"),
+    Column("hashes", LargeBinary, nullable=False, comment="the compact range of that tree, concatenated"),
+    Column("entries", LargeBinary, nullable=False, comment="msgpack array of the entries"),
+)
+
+ENTRY = Table(
+    "entry",
+    METADATA,
+    Column("leaf_hash", LargeBinary, primary_key=True),
+    Column("first_index", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+MAX_BATCH_REQUESTS = 1024  # what one commit carries: larger batches delay the first answer more than they save
+LOOKUP_AT_ONCE = 500  # under SQLite's oldest limit of 999 bound variables
+RECENT_ENTRIES = 65_536  # about 8 MB; `dedup = "recent"` forgets older ones, and all of them at a restart
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Where first indexes are looked up, for one of the settings of ``dedup``."""
+
+    setting: Dedup
+    recent: OrderedDict[Hash, int]
+
+    async def find(self, connection: AsyncConnection, leaves: Sequence[Hash]) -> dict[Hash, int] | None:
+        if self.setting == "off":
+            return None
+        if self.setting == "recent":
+            return {leaf: self.recent[leaf] for leaf in leaves if leaf in self.recent}
+        found: dict[Hash, int] = {}
+        for chunk in _chunks(leaves, LOOKUP_AT_ONCE):
+            rows = await connection.execute(select(ENTRY.c.leaf_hash, ENTRY.c.first_index).where(ENTRY.c.leaf_hash.in_(chunk)))
+            found.update((Hash(row.leaf_hash), row.first_index) for row in rows)
+        return found
+
+    async def note(self, connection: AsyncConnection, leaves: Sequence[Hash], first: int) -> None:
+        if self.setting == "all":
+            await connection.execute(
+                insert(ENTRY), [{"leaf_hash": leaf, "first_index": first + i} for i, leaf in enumerate(leaves)]
+            )
+
+    def remember(self, leaves: Sequence[Hash], first: int) -> None:
+        if self.setting == "recent":
+            self.recent.update((leaf, first + i) for i, leaf in enumerate(leaves))
+            while len(self.recent) > RECENT_ENTRIES:
+                self.recent.popitem(last=False)
+
+
+class Sequencer:
+    """Gives entries their indexes, many at a time, durably."""
+
+    def __init__(self, database: Database, tree: CompactRange, dedup: Dedup) -> None:
+        self.tree = tree
+        """The tree of everything that is durable."""
+        self._known = _Known(dedup, OrderedDict())
+        self._pending: Sequenced | None = None
+        self._group = database.group(self._commit, on_commit=self._committed, max_batch=MAX_BATCH_REQUESTS)
+
+    async def add(self, entries: tuple[bytes, ...]) -> tuple[int, ...]:
+        """Make entries part of the log; when this returns they are durable. One index for each, in order."""
+        return await self._group.submit(entries)
+
+    async def _commit(
+        self, connection: AsyncConnection, requests: Sequence[tuple[bytes, ...]]
+    ) -> list[tuple[int, ...]]:
+        entries = [entry for request in requests for entry in request]
+        leaves = leaf_hashes(entries)
+        batch = sequence(self.tree, entries, leaves, await self._known.find(connection, leaves))
+        if batch.fresh:
+            await connection.execute(insert(BATCH), _row(self.tree.end, batch))
+            await self._known.note(connection, batch.fresh_leaves, self.tree.end)
+        self._pending = batch
+        indexes = iter(batch.indexes)
+        return [tuple(islice(indexes, len(request))) for request in requests]
+
+    def _committed(self) -> None:
+        """Only now is the new tree the log's: had the commit failed, the next batch would build on the old one."""
+        if self._pending is None:
+            raise AssertionError("a commit without a batch")
+        self._known.remember(self._pending.fresh_leaves, self.tree.end)
+        self.tree, self._pending = self._pending.tree, None
+
+
+def _row(first: int, batch: Sequenced) -> dict[str, int | bytes]:
+    return {
+        "first_index": first,
+        "size": batch.tree.end,
+        "hashes": b"".join(batch.tree.hashes),
+        "entries": msgpack.packb(batch.fresh),
+    }
+
+
+async def load_tree(database: Database) -> CompactRange:
+    """The tree of everything that is durable."""
+
+    async def last(connection: AsyncConnection) -> CompactRange:
+        newest = select(BATCH.c.size, BATCH.c.hashes).order_by(BATCH.c.first_index.desc()).limit(1)
+        row = (await connection.execute(newest)).first()
+        if row is None:
+            return EMPTY_RANGE
+        hashes = tuple(Hash(row.hashes[i : i + 32]) for i in range(0, len(row.hashes), 32))
+        return CompactRange(0, row.size, hashes)
+
+    return await database.read(last)
+
+
+async def load_entries(database: Database, begin: int, end: int) -> list[bytes]:
+    """The entries from ``begin`` up to, not including, ``end``."""
+
+    async def rows(connection: AsyncConnection) -> list[bytes]:
+        holds_begin = select(func.max(BATCH.c.first_index)).where(BATCH.c.first_index <= begin).scalar_subquery()
+        overlapping = (
+            select(BATCH.c.first_index, BATCH.c.entries)
+            .where(BATCH.c.first_index >= holds_begin, BATCH.c.first_index < end)
+            .order_by(BATCH.c.first_index)
+        )
+        found: list[bytes] = []
+        for row in await connection.execute(overlapping):
+            entries = msgpack.unpackb(row.entries)
+            found += entries[max(0, begin - row.first_index) : end - row.first_index]
+        return found
+
+    entries = await database.read(rows)
+    if len(entries) != end - begin:
+        raise AssertionError("the database lacks entries it acknowledged")
+    return entries
+
+
+def _chunks(items: Iterable[Hash], size: int) -> Iterator[list[Hash]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+

@@ -1,0 +1,45 @@
+"""``sameview keygen`` and ``sameview vkey``."""
+
+from pathlib import Path
+
+import click
+
+from runtime.errors import UsageError
+from runtime.keyfiles import new_signer_key, read_signer_key, write_signer_key
+from tlog.keys import KeyType
+from tlog.text import is_key_name
+
+# A log's Ed25519 key signs plain notes; a witness and an observer sign timestamped cosignatures; a peer signs envelopes.
+KEY_TYPES = {
+    ("log", "ed25519"): KeyType.ED25519,
+    ("log", "mldsa44"): KeyType.COSIGNATURE_MLDSA44,
+    ("witness", "ed25519"): KeyType.COSIGNATURE_ED25519,
+    ("witness", "mldsa44"): KeyType.COSIGNATURE_MLDSA44,
+    ("observer", "ed25519"): KeyType.COSIGNATURE_ED25519,
+    ("observer", "mldsa44"): KeyType.COSIGNATURE_MLDSA44,
+    ("peer", "ed25519"): KeyType.ED25519,
+}
+
+
+@click.command()
+@click.option("--name", required=True, help="The key name: a schema-less URL such as log.example/one.")
+@click.option("--type", "role", required=True, type=click.Choice(["log", "witness", "observer", "peer"]), help="What the key is for.")
+@click.option("--algorithm", default="ed25519", show_default=True, type=click.Choice(["ed25519", "mldsa44"]))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The key file to write; never overwritten.")
+def keygen(name: str, role: str, algorithm: str, out: Path) -> None:
+    """Make a key, write it to a file that only its owner can read, and print its vkey."""
+    key_type = KEY_TYPES.get((role, algorithm))
+    if key_type is None:
+        raise UsageError(f"a {role} key is always ed25519: leave --algorithm out")
+    if not is_key_name(name):
+        raise UsageError("--name must not be empty or contain a space or a plus sign")
+    key = new_signer_key(name, key_type)
+    write_signer_key(out, key)
+    click.echo(key.verifier_key.format())
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def vkey(file: Path) -> None:
+    """Print the vkey of a key file."""
+    click.echo(read_signer_key(file).verifier_key.format())

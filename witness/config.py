@@ -1,0 +1,105 @@
+"""The witness's configuration file (TOML), as one frozen value.
+
+Logs named here are loaded at start and are the file's to change: nothing else alters their keys.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from runtime.config import load, resolve
+from runtime.errors import UsageError
+from runtime.keyfiles import read_signer_key
+from tlog.errors import FormatError
+from tlog.keys import KeyType, SignerKey, VerifierKey
+from tlog.text import parse_origin
+
+WITNESS_KEY_TYPES = frozenset({KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE_MLDSA44})
+LOG_KEY_TYPES = frozenset(KeyType) - {KeyType.COSIGNATURE_ED25519}
+
+
+class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ``[[log]]``: a key trusted for an origin. Several with one origin are several keys of that log."""
+
+    vkey: str
+    origin: str | None = None
+
+
+class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``witness.toml``."""
+
+    name: str
+    listen: str = "127.0.0.1:8081"
+    operator_listen: str | None = "127.0.0.1:8091"
+    data: str
+    register: str
+    keys: list[str]
+    log: list[LogConfig] = []
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessSettings:
+    """The configuration, checked: paths resolved, keys read, every log's keys parsed."""
+
+    name: str
+    listen: str
+    operator_listen: str | None
+    data: Path
+    register: Path
+    keys: tuple[SignerKey, ...]
+    logs: Mapping[str, tuple[VerifierKey, ...]]
+
+
+def read_settings(path: Path) -> WitnessSettings:
+    """Read and check a configuration file.
+
+    Raises:
+        UsageError: naming the file, the key and what to do.
+    """
+    config = load(path, WitnessConfig)
+    keys = tuple(read_signer_key(resolve(path, file)) for file in config.keys)
+    _check_keys(config.name, keys)
+    return WitnessSettings(
+        name=config.name,
+        listen=config.listen,
+        operator_listen=config.operator_listen,
+        data=resolve(path, config.data),
+        register=resolve(path, config.register),
+        keys=keys,
+        logs=_logs(path, config, keys),
+    )
+
+
+def _check_keys(name: str, keys: tuple[SignerKey, ...]) -> None:
+    if not keys:
+        raise UsageError("`keys` is empty: make one with `sameview keygen --type witness` and name its file")
+    for key in keys:
+        if key.type not in WITNESS_KEY_TYPES:
+            raise UsageError("a key in `keys` is not a witness key: make one with `sameview keygen --type witness`")
+        if key.name != name:
+            raise UsageError(f"a key in `keys` is named {key.name}, the witness {name}: they must be the same")
+    if len({key.type for key in keys}) != len(keys):
+        raise UsageError("`keys` names two keys of one algorithm: a witness signs with one of each")
+
+
+def _logs(path: Path, config: WitnessConfig, own: tuple[SignerKey, ...]) -> dict[str, tuple[VerifierKey, ...]]:
+    logs: dict[str, tuple[VerifierKey, ...]] = {}
+    public_keys = {key.verifier_key.public_key for key in own}
+    for number, entry in enumerate(config.log, 1):
+        where = f"{path}: [[log]] number {number}"
+        try:
+            key = VerifierKey.parse(entry.vkey)
+            origin = parse_origin((entry.origin or key.name).encode())
+        except FormatError as error:
+            raise UsageError(f"{where}: {error}") from None
+        if key.type not in LOG_KEY_TYPES:
+            raise UsageError(f"{where}: a witness's cosignature key cannot be a log's key")
+        # A cosigner's name and keys must tell its role: one that is also a log could be quoted in the other role.
+        if origin == config.name or key.name == config.name or key.public_key in public_keys:
+            raise UsageError(f"{where}: a log must not have the witness's own name or key")
+        if key in logs.get(origin, ()):
+            raise UsageError(f"{where}: the same key is given twice for this origin")
+        logs[origin] = (*logs.get(origin, ()), key)
+    return logs
