@@ -191,6 +191,9 @@ def verify_subtree_consistency(start: int, end: int, head: TreeHead, subtree: Ha
         if path or subtree != EMPTY_ROOT:
             raise ProofError("an empty subtree has an empty proof and the hash of the empty tree")
         return
+    if start == 0:  # the subtree is an older tree, or the same
+        verify_consistency(TreeHead(end, subtree), head, path)
+        return
     folded, root = _fold(start, end, head.size, subtree, path)
     _require_root(folded, subtree)
     _require_root(root, head.root_hash)

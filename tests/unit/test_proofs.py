@@ -298,11 +298,11 @@ def test_a_subtree_consistency_proof_verifies() -> None:
 
 
 def test_a_subtree_of_another_history_is_refused() -> None:
-    for start, end in [(4, 8), (4, 7), (0, 14), (5, 6)]:
+    for start, end in [(4, 8), (4, 7), (0, 14), (0, 7), (5, 6)]:
         path = prove_subtree_consistency(start, end, 14, TREE.node)
-        with pytest.raises(ProofError, match="another root"):
+        with pytest.raises(ProofError, match=r"(another|different) root"):
             verify_subtree_consistency(start, end, head(14), FORK.mth(start, end), path)
-        with pytest.raises(ProofError, match="another root"):
+        with pytest.raises(ProofError, match=r"(another|different) root"):
             verify_subtree_consistency(start, end, head(14, FORK), TREE.mth(start, end), path)
 
 
