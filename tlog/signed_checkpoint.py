@@ -1,0 +1,86 @@
+"""A checkpoint together with the note it stands in and the signatures that were verified.
+
+``open_checkpoint`` is the way to one. Whoever stores or passes one on calls ``verified_only`` first: a line that nobody
+verified may be forged under the name and id of a key that we trust later, or that is our own, and would then make the
+stored note unreadable.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tlog.checkpoint import Checkpoint
+from tlog.hashing import Hash, TreeHead
+from tlog.keys import VerifierKey
+from tlog.note import Note, VerifiedSignature, open_note
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """A checkpoint that at least one trusted key signed."""
+
+    checkpoint: Checkpoint
+    note: Note
+    signatures: tuple[VerifiedSignature, ...]
+
+    @property
+    def origin(self) -> str:
+        """The log's name for itself."""
+        return self.checkpoint.origin
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return self.checkpoint.size
+
+    @property
+    def root_hash(self) -> Hash:
+        """The hash over all entries."""
+        return self.checkpoint.root_hash
+
+    @property
+    def head(self) -> TreeHead:
+        """Size and root hash."""
+        return self.checkpoint.head
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes of the note, all its lines included."""
+        return self.note.format()
+
+    def signed_by(self, key: VerifierKey) -> VerifiedSignature | None:
+        """Return the verified signature of this key, if it made one."""
+        return next((signature for signature in self.signatures if signature.key == key), None)
+
+    def verified_only(self) -> "SignedCheckpoint":
+        """Drop the lines that nobody verified."""
+        return _with_signatures(self, self.signatures)
+
+    def merge(self, other: "SignedCheckpoint") -> "SignedCheckpoint":
+        """Join the verified signatures of two notes of one text; of one key the newest timestamp wins."""
+        if self.note.text != other.note.text:
+            raise ValueError("the notes have different texts")
+        newest: dict[tuple[str, bytes], VerifiedSignature] = {}
+        for signature in (*self.signatures, *other.signatures):
+            selector = (signature.key.name, signature.key.id)
+            known = newest.setdefault(selector, signature)
+            if (known.timestamp or 0) < (signature.timestamp or 0):
+                newest[selector] = signature
+        return _with_signatures(self, tuple(newest.values()))
+
+
+def open_checkpoint(raw: bytes | Note, keys: Iterable[VerifierKey]) -> SignedCheckpoint:
+    """Parse a signed checkpoint and verify what the given keys signed.
+
+    Raises:
+        FormatError: the bytes are no signed checkpoint.
+        SignatureError: none of the keys signed it, or a line of one of them does not verify.
+    """
+    note = raw if isinstance(raw, Note) else Note.parse(raw)
+    # The text is parsed before anything is verified, so that a signature over anything else is never reported.
+    checkpoint = Checkpoint.parse(note.text)
+    return SignedCheckpoint(checkpoint, note, open_note(note, keys))
+
+
+def _with_signatures(opened: SignedCheckpoint, signatures: tuple[VerifiedSignature, ...]) -> SignedCheckpoint:
+    note = Note(opened.note.text, tuple(signature.line for signature in signatures))
+    return SignedCheckpoint(opened.checkpoint, note, signatures)
