@@ -49,6 +49,7 @@ def decode_base64(field: bytes, what: str) -> bytes:
         data = binascii.a2b_base64(field, strict_mode=True)
     except binascii.Error:
         raise FormatError(f"{what} is not base64") from None
+    # SPEC: CP-12 base64 is padded and canonical; any other spelling is refused
     if encode_base64(data) != field:
         # Trailing bits that are not zero: other bytes for the same value, hence a second spelling of one statement.
         raise FormatError(f"{what} is not canonical base64")
@@ -85,6 +86,7 @@ def cut(text: bytes, separator: bytes, what: str) -> tuple[bytes, bytes]:
 
 def parse_utf8(field: bytes, what: str) -> str:
     """Read UTF-8 strictly, without normalising it; ASCII control characters other than LF are refused."""
+    # SPEC: SN-2 valid UTF-8 and no ASCII control character except the line feed
     if _CONTROLS.search(field):
         raise FormatError(f"{what} contains a control character")
     try:
@@ -95,6 +97,7 @@ def parse_utf8(field: bytes, what: str) -> str:
 
 def parse_origin(field: bytes) -> str:
     """Read a log's origin: 1 to 255 bytes of UTF-8 on one line. Origins may hold spaces (``go.sum database tree``)."""
+    # SPEC: CP-3 a client assumes nothing about the form of an origin: this is only what fits a line and a message
     if not 0 < len(field) <= MAX_ORIGIN_BYTES:
         raise FormatError(f"origin is not 1 to {MAX_ORIGIN_BYTES} bytes long")
     if b"\n" in field:
@@ -112,4 +115,5 @@ def parse_key_name(field: bytes) -> str:
 
 def is_key_name(name: str) -> bool:
     """Tell whether a string can be a key name of a signed note."""
+    # SPEC: SN-4 not empty, no Unicode space, no plus sign
     return bool(name) and "+" not in name and _SPACES.isdisjoint(name)

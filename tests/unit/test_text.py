@@ -144,6 +144,7 @@ def test_base64_reads_back(size: int) -> None:
     ],
 )
 def test_base64_has_one_spelling(field: bytes) -> None:
+    # SPEC: CP-12 base64 is padded and canonical
     with pytest.raises(FormatError, match=r"^hash is not"):
         decode_base64(field, "hash")
 
@@ -215,12 +216,14 @@ def test_cutting_takes_the_first_separator() -> None:
     ],
 )
 def test_utf8_is_strict(field: bytes) -> None:
+    # SPEC: SN-2 valid UTF-8
     with pytest.raises(FormatError, match=r"^note is not UTF-8"):
         parse_utf8(field, "note")
 
 
 @pytest.mark.parametrize("code", [code for code in range(0x20) if code != 0x0A])
 def test_ascii_control_characters_are_refused(code: int) -> None:
+    # SPEC: SN-2 no ASCII control character except the line feed
     with pytest.raises(FormatError, match="control character"):
         parse_utf8(b"a" + bytes([code]) + b"b", "note")
 
@@ -241,6 +244,7 @@ def test_a_byte_order_mark_and_line_feeds_stay() -> None:
 
 @pytest.mark.parametrize("origin", ["example.com/log", "go.sum database tree", "a", "Größe", "x" * MAX_ORIGIN_BYTES])
 def test_origins_may_hold_spaces(origin: str) -> None:
+    # SPEC: CP-3 a client assumes nothing about the form of an origin
     assert parse_origin(origin.encode()) == origin
 
 
@@ -259,6 +263,7 @@ def test_a_key_name_reads_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("code", WHITE_SPACE)
 def test_a_key_name_has_no_unicode_space(code: int) -> None:
+    # SPEC: SN-4 no Unicode space
     assert not is_key_name(f"a{chr(code)}b")
     with pytest.raises(FormatError, match="key name"):
         parse_key_name(f"a{chr(code)}".encode())
@@ -278,6 +283,7 @@ def test_python_calls_four_control_characters_spaces_that_are_none() -> None:
 
 @pytest.mark.parametrize("field", [b"", b"+", b"a+b", b"a+", b"\xff", b"a\nb"])
 def test_a_key_name_is_not_empty_and_has_no_plus(field: bytes) -> None:
+    # SPEC: SN-4 not empty, no plus sign
     with pytest.raises(FormatError, match="key name"):
         parse_key_name(field)
 
