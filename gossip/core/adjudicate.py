@@ -1,0 +1,173 @@
+"""Decides whether a signed head lies on the branch that this monitor re-hashed, or convicts its log.
+
+The monitor has a branch: a signed head of size a, every entry below which it hashed itself. Some other head of size n
+with a valid log signature turns up. Then one of these holds:
+
+    OnBranch       n <= a, and the branch had that root at size n
+    Extends        n > a, and a consistency proof leads from our root to the head's: not contradicted so far
+    Forked         the log signed both, and they cannot both be true: here is the evidence
+    Undecided      n > a, and nothing shows how the two trees relate. It is decided when the branch reaches size n
+    NeedsTile      n <= a, and one tile of hashes that the mirror dropped is needed to tell
+    Unprovable     the branch says forked, but what it says proves nothing: the mirror is damaged
+
+For n <= a nobody has to cooperate (the branch alone decides), so a log that wants to avoid conviction must freeze its
+public tree below every forked head it ever signed. For n > a a proof from anybody will do, because a proof that leads
+to the head's signed root, but starts from another root than the one signed at its old size, is itself the conviction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tlog.errors import ProofError, TlogError
+from tlog.evidence import Evidence, bad_empty_head, non_consistent, non_consistent_path, same_size
+from tlog.hashing import EMPTY_ROOT, Hash
+from tlog.proofs import ReadNode, fold, root_at
+from tlog.signed_checkpoint import SignedCheckpoint
+
+
+class MissingTile(Exception):  # noqa: N818  # not a mistake of anybody
+    """The mirror no longer holds the leaf hashes under this full tile; raised by its ``ReadNode``."""
+
+    def __init__(self, tile: int) -> None:
+        super().__init__("a tile of leaf hashes is not in the mirror")
+        self.tile = tile
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What somebody claims to be a consistency proof from the tree of ``size``; ``root`` is its root, if told."""
+
+    size: int
+    root: Hash | None
+    path: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnBranch:
+    """The head is of a tree that the branch grew through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extends:
+    """The head is larger and proven to extend the branch, as this proof shows."""
+
+    proof: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The head is larger and nothing shows how it relates to the branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsTile:
+    """The level-0 tile of this index has to be fetched first."""
+
+    tile: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """The log signed what contradicts itself."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Unprovable:
+    """Evidence could not be made of what the mirror says, so the mirror does not say what was signed."""
+
+
+Outcome = OnBranch | Extends | Undecided | NeedsTile | Forked | Unprovable
+
+
+def adjudicate(
+    own: SignedCheckpoint | None,
+    head: SignedCheckpoint,
+    candidates: Sequence[Candidate],
+    read: ReadNode,
+    known: Mapping[int, Sequence[SignedCheckpoint]],
+) -> Outcome:
+    """Judge a head whose log signature has been verified.
+
+    ``own`` is the head of the branch and ``read`` reads the branch's nodes. ``known`` holds, for the sizes of the head
+    and of the candidates, other heads that the log signed.
+    """
+    try:
+        return _judge(own, head, candidates, read, known)
+    except MissingTile as missing:
+        return NeedsTile(missing.tile)
+    except TlogError:
+        return Unprovable()
+
+
+def candidate_sizes(own: SignedCheckpoint | None, head: SignedCheckpoint, candidates: Sequence[Candidate]) -> set[int]:
+    """Tell of which sizes ``adjudicate`` has to know the signed heads."""
+    sizes = {candidate.size for candidate in candidates} if own is not None and own.size < head.size else set()
+    return {head.size, *sizes}
+
+
+def _judge(
+    own: SignedCheckpoint | None,
+    head: SignedCheckpoint,
+    candidates: Sequence[Candidate],
+    read: ReadNode,
+    known: Mapping[int, Sequence[SignedCheckpoint]],
+) -> Outcome:
+    if head.size == 0:
+        return OnBranch() if head.root_hash == EMPTY_ROOT else Forked(bad_empty_head(head))
+    if own is not None and head.head == own.head:
+        return OnBranch()
+    for other in known.get(head.size, ()):
+        if other.root_hash != head.root_hash:
+            return Forked(same_size(other, head))
+    if own is None:
+        return Undecided()
+    if head.size <= own.size:
+        return _compare_with_branch(own, head, read)
+    return _weigh(own, head, candidates, read, known)
+
+
+def _compare_with_branch(own: SignedCheckpoint, head: SignedCheckpoint, read: ReadNode) -> Outcome:
+    if root_at(head.size, read) == head.root_hash:
+        return OnBranch()
+    if head.size == own.size:
+        return Forked(same_size(own, head))
+    return Forked(non_consistent(head, own, read))
+
+
+def _weigh(
+    own: SignedCheckpoint,
+    head: SignedCheckpoint,
+    candidates: Sequence[Candidate],
+    read: ReadNode,
+    known: Mapping[int, Sequence[SignedCheckpoint]],
+) -> Outcome:
+    """Find the first candidate that decides about a head larger than the branch."""
+    for candidate in candidates:
+        if not 0 < candidate.size <= own.size:
+            continue
+        true_root = root_at(candidate.size, read)
+        old_root = _proven_old_root(candidate, true_root, head)
+        if old_root == true_root:
+            if candidate.size == own.size:
+                return Extends(Candidate(candidate.size, true_root, candidate.path))
+        elif old_root is not None:
+            signed = own if candidate.size == own.size else _signed(known.get(candidate.size, ()), true_root)
+            if signed is not None:
+                return Forked(non_consistent_path(signed, head, old_root, candidate.path))
+    return Undecided()
+
+
+def _proven_old_root(candidate: Candidate, true_root: Hash, head: SignedCheckpoint) -> Hash | None:
+    """Return the old root that the candidate proves for this head; None when it proves nothing."""
+    claimed = true_root if candidate.root is None else candidate.root
+    try:
+        old_root, new_root = fold(candidate.size, head.size, claimed, candidate.path)
+    except ProofError:
+        return None
+    return old_root if new_root == head.root_hash else None
+
+
+def _signed(heads: Sequence[SignedCheckpoint], root: Hash) -> SignedCheckpoint | None:
+    return next((head for head in heads if head.root_hash == root), None)

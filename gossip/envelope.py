@@ -1,0 +1,140 @@
+"""A sealed envelope: some messages from one peer to another, at a time, signed by the sender.
+
+    [1, sender, recipient, time_ms, nonce, in_reply_to | nil, messages, signature]
+
+Sender and recipient are the SHA-256 of the peers' vkeys. The signature is Ed25519 by the sender's peer key over the
+bytes ``sameview/gossip/v1`` and a zero byte, followed by the canonical array of the first seven fields. An envelope is
+for one recipient, is worth nothing two minutes later, and is accepted once. All of that keeps strangers and repeaters
+from using up a monitor's time; no conclusion about a log rests on it: heads and evidence carry their own signatures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from gossip.canonical import Value, pack, unpack
+from tlog.errors import FormatError, SignatureError
+from tlog.keys import SignerKey, VerifierKey
+
+MAX_ENVELOPE_BYTES = 1024 * 1024  # some hundreds of heads; both sides of an exchange fit into memory many times over
+MAX_CLOCK_DISTANCE_MS = 120_000  # clocks may differ by this much, and no more
+NONCE_MEMORY_MS = 2 * MAX_CLOCK_DISTANCE_MS  # from the first to the last moment at which one envelope can be fresh
+MAX_NONCES_PER_SENDER = 16_384  # 68 envelopes a second for four minutes: more than any peer needs
+NONCE_BYTES = 16
+
+_VERSION = 1
+_CONTEXT = b"sameview/gossip/v1\0"
+_ID_BYTES = 32
+_SIGNATURE_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What one peer says to another; ``in_reply_to`` is the nonce of the request that this answers."""
+
+    sender: bytes
+    recipient: bytes
+    time_ms: int
+    nonce: bytes
+    in_reply_to: bytes | None
+    messages: tuple[Value, ...]
+
+
+@dataclass(slots=True)
+class SeenNonces:
+    """The nonces that were accepted lately, oldest first for each sender. Kept in memory: what repeats is harmless."""
+
+    _seen: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+
+    def admit(self, sender: bytes, nonce: bytes, now_ms: int) -> None:
+        """Accept a nonce once. A sender that outruns the memory is refused, so that nothing fresh is ever forgotten."""
+        seen = self._seen.setdefault(sender, {})
+        while seen:
+            oldest = next(iter(seen))
+            if seen[oldest] + NONCE_MEMORY_MS >= now_ms:
+                break
+            del seen[oldest]
+        if nonce in seen:
+            raise FormatError("this envelope was received before: make a new one with a new nonce")
+        if len(seen) >= MAX_NONCES_PER_SENDER:
+            raise FormatError("too many envelopes within four minutes: send less often")
+        seen[nonce] = now_ms
+
+
+def peer_id(key: VerifierKey) -> bytes:
+    """Name a peer: the SHA-256 of its vkey."""
+    return sha256(key.format().encode()).digest()
+
+
+def seal(envelope: Envelope, key: SignerKey) -> bytes:
+    """Sign and write an envelope."""
+    fields = _fields(envelope)
+    return pack([*fields, key.sign(_CONTEXT + pack(fields))])
+
+
+def open_envelope(
+    raw: bytes,
+    keys: Mapping[bytes, VerifierKey],
+    me: bytes,
+    now_ms: int,
+    seen: SeenNonces,
+    *,
+    in_reply_to: bytes | None = None,
+) -> Envelope:
+    """Read an envelope that one of ``keys`` (by ``peer_id``) sealed for us, just now, and that was not opened before.
+
+    ``in_reply_to`` is the nonce of our request when this is its answer, None when this is a request.
+    """
+    envelope, signature = _parse(raw)
+    if envelope.recipient != me:
+        raise FormatError("the envelope is for another recipient")
+    key = keys.get(envelope.sender)
+    if key is None:
+        raise SignatureError("the sender is not a peer of this monitor: its operator has to add a [[peer]] for you")
+    if abs(envelope.time_ms - now_ms) > MAX_CLOCK_DISTANCE_MS:
+        raise FormatError("the envelope's time is more than two minutes from ours: check both clocks")
+    if envelope.in_reply_to != in_reply_to:
+        raise FormatError("the envelope does not answer the request it came for")
+    key.verify(_CONTEXT + pack(_fields(envelope)), signature)
+    seen.admit(envelope.sender, envelope.nonce, now_ms)
+    return envelope
+
+
+def _fields(envelope: Envelope) -> list[Value]:
+    return [
+        _VERSION,
+        envelope.sender,
+        envelope.recipient,
+        envelope.time_ms,
+        envelope.nonce,
+        envelope.in_reply_to,
+        envelope.messages,
+    ]
+
+
+def _parse(raw: bytes) -> tuple[Envelope, bytes]:
+    if len(raw) > MAX_ENVELOPE_BYTES:
+        raise FormatError("the envelope is larger than 1 MiB")
+    value = unpack(raw)
+    if not isinstance(value, tuple) or len(value) != 8 or type(value[0]) is not int or value[0] != _VERSION:
+        raise FormatError("not an envelope of version 1: an array of eight fields")
+    _, sender, recipient, time_ms, nonce, in_reply_to, messages, signature = value
+    if type(time_ms) is not int or not 0 <= time_ms < 2**63:
+        raise FormatError("the envelope's time is not a count of milliseconds")
+    if not isinstance(messages, tuple):
+        raise FormatError("the envelope's messages are not an array")
+    envelope = Envelope(
+        _bytes(sender, _ID_BYTES, "sender"),
+        _bytes(recipient, _ID_BYTES, "recipient"),
+        time_ms,
+        _bytes(nonce, NONCE_BYTES, "nonce"),
+        None if in_reply_to is None else _bytes(in_reply_to, NONCE_BYTES, "in_reply_to"),
+        messages,
+    )
+    return envelope, _bytes(signature, _SIGNATURE_BYTES, "signature")
+
+
+def _bytes(value: Value, size: int, what: str) -> bytes:
+    if not isinstance(value, bytes) or len(value) != size:
+        raise FormatError(f"the envelope's {what} is not {size} bytes")
+    return value
