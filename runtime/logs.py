@@ -17,7 +17,7 @@ def configure_logs(role: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            structlog.processors.format_exc_info,  # as text: dictionaries of it would carry local variables, hence keys
             structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -26,5 +26,5 @@ def configure_logs(role: str) -> None:
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(role=role)
-    # Libraries warn through the standard library; httpx and asyncio below warnings are noise.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s", handlers=None)
+    # What libraries report comes through the standard library; below warnings it is noise.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s", force=True)
