@@ -1,0 +1,242 @@
+"""What every register promises, whatever it writes to; the fake of the other tests included."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import pytest
+import trio
+from sqlalchemy import MetaData
+
+from runtime.database import open_database
+from runtime.errors import UsageError
+from runtime.register import (
+    Conflict,
+    DatabaseRegister,
+    Fenced,
+    FileRegister,
+    Persisted,
+    Register,
+    StateCounter,
+    add_register_tables,
+)
+from tests.fakes import MemoryRegister, Stated
+from tlog.advance import Advance, Refresh, Statement
+from tlog.hashing import EMPTY_ROOT, Hash
+
+ORIGIN = "log.example/one"
+METADATA = MetaData(info={"schema": "test-register", "version": 1})
+add_register_tables(METADATA)
+
+Opening = Callable[[], AbstractAsyncContextManager[Register]]
+
+
+def statement(size: int, time: int = 1000, fill: int = 7) -> Statement:
+    root = Hash(bytes([fill]) * 32) if size else EMPTY_ROOT
+    return Statement(ORIGIN, size, root, time)
+
+
+@pytest.fixture(params=["memory", "file", "database"])
+async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
+    """Opens the same register anew at each call."""
+    match request.param:
+        case "memory":
+            return memory_register()
+        case "file":
+            FileRegister.create(tmp_path / "register", ORIGIN)
+            return lambda: file_register(tmp_path / "register")
+        case _:
+            async with open_database(tmp_path / "db", METADATA, create=True) as database:
+                await DatabaseRegister.create(database, StateCounter.create(tmp_path / "register"))
+            return lambda: database_register(tmp_path)
+
+
+def memory_register() -> Opening:
+    stated = Stated()
+
+    @asynccontextmanager
+    async def open_register() -> AsyncIterator[Register]:
+        yield MemoryRegister(stated)
+
+    return open_register
+
+
+@asynccontextmanager
+async def file_register(path: Path) -> AsyncIterator[Register]:
+    with FileRegister.open(path, ORIGIN) as register:
+        (path / "lock").unlink()  # so that a second instance gets as far as the epoch
+        yield register
+
+
+@asynccontextmanager
+async def database_register(path: Path) -> AsyncIterator[Register]:
+    async with open_database(path / "db", METADATA) as database:
+        yield await DatabaseRegister.open(database, StateCounter.open(path / "register"))
+
+
+async def advanced(register: Register, known: Statement | None, new: Statement) -> Persisted[Statement]:
+    answer = await register.advance(known, Advance(new))
+    assert isinstance(answer, Persisted)
+    return answer
+
+
+async def test_a_new_register_knows_nothing(opening: Opening) -> None:
+    async with opening() as register:
+        assert await register.latest(ORIGIN) is None
+
+
+async def test_what_was_advanced_is_the_latest(opening: Opening) -> None:
+    async with opening() as register:
+        persisted = await advanced(register, None, statement(3))
+        assert await register.latest(ORIGIN) == persisted
+
+
+async def test_the_latest_survives_a_restart(opening: Opening) -> None:
+    new = replace(statement(3), extensions=(b"one", b"two words"))
+    async with opening() as register:
+        await advanced(register, None, new)
+    async with opening() as register:
+        latest = await register.latest(ORIGIN)
+    assert latest is not None
+    assert latest.value == new
+
+
+async def test_an_empty_tree_is_a_statement_and_not_nothing(opening: Opening) -> None:
+    async with opening() as register:
+        await advanced(register, None, statement(0))
+    async with opening() as register:
+        latest = await register.latest(ORIGIN)
+    assert latest is not None
+    assert latest.value == statement(0)
+
+
+async def test_a_decision_made_from_something_older_conflicts(opening: Opening) -> None:
+    async with opening() as register:
+        first = await advanced(register, None, statement(3))
+        assert await register.advance(None, Advance(statement(4))) == Conflict(first)
+        assert await register.latest(ORIGIN) == first
+
+
+async def test_the_time_is_part_of_what_is_compared(opening: Opening) -> None:
+    async with opening() as register:
+        first = await advanced(register, None, statement(3, time=1000))
+        answer = await register.advance(statement(3, time=999), Advance(statement(4, time=1001)))
+        assert answer == Conflict(first)
+
+
+async def test_the_root_hash_is_part_of_what_is_compared(opening: Opening) -> None:
+    async with opening() as register:
+        first = await advanced(register, None, statement(3, fill=1))
+        assert await register.advance(statement(3, fill=2), Advance(statement(4))) == Conflict(first)
+
+
+async def test_a_refresh_moves_the_time(opening: Opening) -> None:
+    async with opening() as register:
+        first = await advanced(register, None, statement(3, time=1000))
+        await register.advance(first.value, Refresh(statement(3, time=2000)))
+    async with opening() as register:
+        latest = await register.latest(ORIGIN)
+    assert latest is not None
+    assert latest.value.time == 2000
+
+
+async def test_of_decisions_made_from_the_same_statement_one_wins(opening: Opening) -> None:
+    answers: list[Persisted[Statement] | Conflict] = []
+    async with opening() as register:
+        first = await advanced(register, None, statement(3))
+
+        async def compete(size: int) -> None:
+            answers.append(await register.advance(first.value, Advance(statement(size))))
+
+        async with trio.open_nursery() as nursery:
+            for size in range(4, 20):
+                nursery.start_soon(compete, size)
+        winners = [answer for answer in answers if isinstance(answer, Persisted)]
+        assert len(answers) == 16
+        assert winners == [await register.latest(ORIGIN)]
+
+
+@pytest.mark.parametrize(
+    "backwards",
+    [
+        pytest.param(statement(2), id="smaller"),
+        pytest.param(statement(3, time=999), id="earlier"),
+        pytest.param(statement(3, fill=9), id="another-tree-of-the-same-size"),
+        pytest.param(replace(statement(4), origin="log.example/two"), id="another-origin"),
+    ],
+)
+async def test_a_decision_that_goes_back_is_a_bug(opening: Opening, backwards: Statement) -> None:
+    async with opening() as register:
+        first = await advanced(register, None, statement(3))
+        with pytest.raises(AssertionError):
+            await register.advance(first.value, Advance(backwards))
+        assert await register.latest(ORIGIN) == first
+
+
+async def test_an_older_instance_is_fenced(opening: Opening) -> None:
+    async with opening() as older, opening() as newer:
+        with pytest.raises(Fenced, match="run only one"):
+            await older.advance(None, Advance(statement(3)))
+        assert await newer.latest(ORIGIN) is None
+
+
+async def test_a_fenced_instance_stays_fenced_and_the_newer_goes_on(opening: Opening) -> None:
+    async with opening() as older, opening() as newer:
+        for _ in range(2):
+            with pytest.raises(Fenced):
+                await older.advance(None, Advance(statement(3)))
+        await advanced(newer, None, statement(4))
+        with pytest.raises(Fenced):
+            await older.advance(None, Advance(statement(3)))
+
+
+async def test_being_fenced_wakes_whoever_waits_to_hear(opening: Opening) -> None:
+    async with opening() as older, opening():
+        with pytest.raises(Fenced):
+            await older.advance(None, Advance(statement(3)))
+        with pytest.raises(Fenced):
+            await older.wait_lost()
+
+
+async def test_a_cancelled_advance_happened_or_did_not_and_says_which(opening: Opening) -> None:
+    async with opening() as register:
+        known: Statement | None = None
+        for size in range(1, 60):
+            answer: Persisted[Statement] | Conflict | None = None
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(cancel_after_turns, scope, size % 6)
+                    answer = await register.advance(known, Advance(statement(size)))
+            latest = await register.latest(ORIGIN)
+            assert answer == (latest if latest is not None and latest.value.size == size else None)
+            known = None if latest is None else latest.value
+
+
+async def cancel_after_turns(scope: trio.CancelScope, turns: int) -> None:
+    for _ in range(turns):
+        await trio.lowlevel.checkpoint()
+    scope.cancel()
+
+
+def test_nobody_else_makes_persisted_values() -> None:
+    with pytest.raises(AssertionError, match="only a register"):
+        Persisted(statement(3), token=object())
+
+
+async def test_a_persisted_value_cannot_be_exchanged(opening: Opening) -> None:
+    async with opening() as register:
+        persisted = await advanced(register, None, statement(3))
+    with pytest.raises(ValueError, match="token"):
+        replace(persisted, value=statement(4))  # type: ignore[call-arg]  # the call is what must fail
+    with pytest.raises(FrozenInstanceError):
+        persisted.value = statement(4)  # type: ignore[misc]  # the assignment is what must fail
+
+
+async def test_init_does_not_replace_a_register(tmp_path: Path) -> None:
+    FileRegister.create(tmp_path / "file", ORIGIN)
+    StateCounter.create(tmp_path / "counter")
+    with pytest.raises(UsageError, match="not empty"):
+        FileRegister.create(tmp_path / "file", ORIGIN)
+    with pytest.raises(UsageError, match="exists"):
+        StateCounter.create(tmp_path / "counter")
