@@ -9,7 +9,7 @@ another id. What the public key of a vkey is depends on the type:
     ED25519              32 bytes
     ECDSA                the DER of a SubjectPublicKeyInfo on P-256, P-384 or P-521
     COSIGNATURE_ED25519  32 bytes
-    RFC6962              the DER of a SubjectPublicKeyInfo, ECDSA on P-256 or RSA of at least 2048 bits
+    RFC6962              the DER of a SubjectPublicKeyInfo on P-256
     COSIGNATURE_MLDSA44  1312 bytes
 
 Here are only the bare signature schemes. What a signature says, and which bytes it is made over, is told by
@@ -35,7 +35,6 @@ from tlog.text import cut, decode_base64, encode_base64, is_key_name, parse_key_
 if TYPE_CHECKING:  # importing it takes longer than a whole verification, and most runs never need it
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 KEY_ID_BYTES = 4
 SEED_BYTES = 32
@@ -44,13 +43,10 @@ ED25519_SIGNATURE_BYTES = 64
 MLDSA44_KEY_BYTES = 1312
 MLDSA44_SIGNATURE_BYTES = 2420
 
-_MIN_RSA_BITS = 2048  # RFC 6962 section 2.1.4
 _CACHED_KEYS = 256  # parsed keys that are kept; a node knows some dozens
 _PRIVATE = b"PRIVATE+KEY+"
 _KEY_ID = re.compile(rb"[0-9a-f]{8}")
-# TLS SignatureAndHashAlgorithm: SHA-256 with RSA, SHA-256 with ECDSA (RFC 5246 section 7.4.1.4.1).
-_TLS_RSA = b"\x04\x01"
-_TLS_ECDSA = b"\x04\x03"
+_SHA256_ECDSA = b"\x04\x03"  # TLS SignatureAndHashAlgorithm (RFC 5246 section 7.4.1.4.1)
 
 
 class KeyType(IntEnum):
@@ -231,7 +227,7 @@ def _check_public_key(type: KeyType, public_key: bytes) -> None:
         case KeyType.ECDSA:
             _ecdsa_key(public_key)
         case KeyType.RFC6962:
-            _tree_head_key(public_key)
+            _check_tree_head_key(public_key)
         case _:
             assert_never(type)
 
@@ -269,27 +265,11 @@ def _verify_ecdsa(public_key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _verify_digitally_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
     algorithm, length, value = signature[:2], signature[2:4], signature[4:]
-    if length != len(value).to_bytes(2, "big"):
+    # SPEC: C-8 The signature is a digitally-signed structure: the algorithms, a two-byte length, an ECDSA signature.
+    if algorithm != _SHA256_ECDSA or length != len(value).to_bytes(2, "big"):
         return False
-    key = _tree_head_key(public_key)
-    if isinstance(key, RSAPublicKey):
-        return algorithm == _TLS_RSA and _verify_rsa(key, message, value)
-    return algorithm == _TLS_ECDSA and _verify_ecdsa(public_key, message, value)
-
-
-def _verify_rsa(key: "RSAPublicKey", message: bytes, signature: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    try:
-        key.verify(signature, message, PKCS1v15(), SHA256())
-    except InvalidSignature:
-        return False
-    return True
+    return _verify_ecdsa(public_key, message, value)
 
 
 def _ecdsa_key(spki: bytes) -> "EllipticCurvePublicKey":
@@ -302,16 +282,12 @@ def _ecdsa_key(spki: bytes) -> "EllipticCurvePublicKey":
     return key
 
 
-def _tree_head_key(spki: bytes) -> "EllipticCurvePublicKey | RSAPublicKey":
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+def _check_tree_head_key(spki: bytes) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 
-    key = _load_spki(spki)
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
-        return key
-    if isinstance(key, RSAPublicKey) and key.key_size >= _MIN_RSA_BITS:
-        return key
-    raise FormatError("the key of a certificate log is neither ECDSA on P-256 nor RSA of 2048 bits or more")
+    # RFC 6962 section 2.1.4 allows RSA too; no log that is in use has such a key.
+    if not isinstance(_ecdsa_key(spki).curve, SECP256R1):
+        raise FormatError("the key of a certificate log is not on P-256")
 
 
 @lru_cache(maxsize=_CACHED_KEYS)

@@ -41,7 +41,7 @@ from tlog.text import cut, decode_base64, encode_base64, parse_key_name, parse_u
 MAX_NOTE_BYTES = 96 * 1024  # 16 signatures of 5 kB each, which have to be accepted, and room for the text
 MAX_SIGNATURES = 100  # what golang.org/x/mod accepts; 16 is what everybody has to
 
-_DASH = "\N{EM DASH} ".encode()
+_DASH = "\N{EM DASH}".encode()
 _END_OF_TEXT = b"\n\n"
 
 
@@ -68,9 +68,10 @@ class SignatureLine:
     @classmethod
     def parse(cls, line: bytes) -> "SignatureLine":
         """Read one line, given without its line feed."""
-        if not line.startswith(_DASH):
+        dash, name_and_blob = cut(line, b" ", "a signature line does not begin with an em dash and a space")
+        if dash != _DASH:
             raise FormatError("a signature line does not begin with an em dash and a space")
-        name, blob_text = cut(line[len(_DASH) :], b" ", "a signature line has no signature")
+        name, blob_text = cut(name_and_blob, b" ", "a signature line has no signature")
         blob = decode_base64(blob_text, "signature")
         if len(blob) <= KEY_ID_BYTES:
             raise FormatError("a signature is too short")
@@ -79,7 +80,7 @@ class SignatureLine:
 
     def format(self) -> bytes:
         """Write the line with its line feed."""
-        return b"%s%s %s\n" % (_DASH, self.name.encode(), encode_base64(self.key_id + self.body))
+        return b"%s %s %s\n" % (_DASH, self.name.encode(), encode_base64(self.key_id + self.body))
 
 
 @dataclass(frozen=True, slots=True)
