@@ -36,7 +36,7 @@ SIZE_MEDIA_TYPE = "text/x.tlog.size"  # SPEC: W-14 sent bare, without parameters
 
 @dataclass(frozen=True, slots=True)
 class AddCheckpoint:
-    """A request for cosignatures: the size the witness should be at, the proof from there, and the signed checkpoint."""
+    """A request for cosignatures: the size the witness stands at, the proof from there, and the signed checkpoint."""
 
     old_size: int
     path: tuple[Hash, ...]
@@ -187,13 +187,11 @@ def _read_conflict(content_type: str | None, body: bytes, sent: AddCheckpoint) -
         return Behind(size)
     if _asserts_same_size(sent):
         return SplitView()
-    return Broken(
-        "a conflict without a size to start from" if size is None else "a conflict with the size that was sent"
-    )
+    return Broken("a conflict that names no other size to start from")
 
 
 def _read_size(content_type: str | None, body: bytes) -> int | None:
-    # SPEC: W-14 The answer MUST have a Content-Type of text/x.tlog.size; a parameter that a framework added is harmless.
+    # SPEC: W-14 The answer MUST have the Content-Type text/x.tlog.size. A parameter that a framework added is harmless.
     media_type, _, _ = (content_type or "").partition(";")
     if media_type.strip(" \t").lower() != SIZE_MEDIA_TYPE:
         return None

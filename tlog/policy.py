@@ -58,7 +58,7 @@ class PolicyWitness:
 
 @dataclass(frozen=True, slots=True)
 class WitnessVerdict:
-    """What became of one witness line: the time it cosigned at, if it did, and why that does not count, if it does not."""
+    """What became of one witness line: the time it cosigned at, if it did, and why that counts for nothing, if so."""
 
     witness: PolicyWitness
     time: int | None
@@ -110,7 +110,7 @@ class Verdict:
 
     def explain(self) -> tuple[str, ...]:
         """Say it in sentences: every witness, every group, then the quorum."""
-        parts = (*self.witnesses, *self.groups)
+        parts: tuple[WitnessVerdict | GroupVerdict, ...] = (*self.witnesses, *self.groups)
         name = NONE if self.quorum is None else printable(self.quorum)
         return (*(part.explain() for part in parts), f"quorum {name}: {'met' if self.met else 'not met'}")
 
@@ -201,7 +201,7 @@ class Policy:
         return self._rule().margin(heard)
 
     def _judge(self, names: Collection[str]) -> tuple[tuple[GroupVerdict, ...], bool]:
-        """Walk the groups from the leaves up, which is the order they stand in, and see whether the quorum is among them."""
+        """Walk the groups from the leaves up, the order they stand in, and see whether the quorum is reached."""
         reached = {witness.name for witness in self.witnesses} & set(names)
         verdicts = []
         for group in self.groups:
@@ -242,6 +242,7 @@ class _Draft:
         self.groups: list[Group] = []
         self.quorum: str | None = None
         self._has_quorum = False
+        self._selectors: dict[tuple[str, bytes], VerifierKey] = {}
         self._names: set[str] = set()
         self._members: set[str] = set()
 
@@ -252,6 +253,7 @@ class _Draft:
         # SPEC: PO-8 Multiple log lines with the same public key are not allowed, whatever their key names and IDs.
         if any(log.key.public_key == other.key.public_key for other in self.logs):
             raise FormatError("an earlier log line has the same public key")
+        self._require_unambiguous(log.key)
         _require_url(log.url)
         self.logs.append(log)
 
@@ -262,6 +264,7 @@ class _Draft:
         # SPEC: PO-8 Multiple witness lines with the same public key are not allowed.
         if any(witness.key.public_key == other.key.public_key for other in self.witnesses):
             raise FormatError("an earlier witness line has the same public key")
+        self._require_unambiguous(witness.key)
         _require_url(witness.url)
         self.witnesses.append(witness)
 
@@ -299,6 +302,12 @@ class _Draft:
         if name == NONE or name in self._names:
             raise FormatError("the name is already taken")
         self._names.add(name)
+
+    def _require_unambiguous(self, key: VerifierKey) -> None:
+        # SPEC: SN-19 Two different keys never share name and ID: a signature line could not tell whose it is. Four
+        # bytes of hash do not prevent that, so whoever makes up a key to this end is refused here.
+        if self._selectors.setdefault((key.name, key.id), key) != key:
+            raise FormatError("another line has a different key with the same key name and key ID")
 
     def _require_defined(self, name: str) -> None:
         # SPEC: PO-5 Only names of groups and witnesses defined on preceding lines can be referenced.

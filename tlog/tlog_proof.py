@@ -99,12 +99,14 @@ class TlogProof:
         too. A key speaks for the origin that is its name or, where ``origin`` is given, for that one.
         """
         # SPEC: P-7 The leaf hash is computed by the application, from its own data.
+        # SPEC: P-4 The extra data MUST NOT be trusted implicitly: it plays no part here.
+        # SPEC: P-4 The extra data MUST NOT be trusted implicitly: it plays no part here.
         note = Note.parse(self.checkpoint_note)
         checkpoint = Checkpoint.parse(note.text)
         given = tuple(keys)
         log_keys = _log_keys(checkpoint.origin, given, origin, policy)
         witness_keys = () if policy is None else policy.witness_keys
-        opened = open_checkpoint(note, dict.fromkeys([*log_keys, *given, *witness_keys]))
+        opened = open_checkpoint(note, [*log_keys, *given, *witness_keys])
         # SPEC: P-8 The checkpoint is signed by a log public key configured for that origin line.
         if not any(opened.signed_by(key) for key in log_keys):
             raise SignatureError("no log key signed the checkpoint, only others did")
