@@ -180,6 +180,8 @@ def _verify_contradiction(evidence: Evidence, first: TreeHead, second: TreeHead)
             _verify_rollback(first, second)
         case None:
             _verify_same_size(first, second)
+        case _:
+            assert_never(evidence.proof)
 
 
 def _verify_same_size(first: TreeHead, second: TreeHead) -> None:
