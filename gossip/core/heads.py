@@ -86,13 +86,9 @@ def adjudicated(turn: Turn, event: Adjudicated) -> None:
             turn.emit(Settle(origin, signed.head))
             _drop(turn, origin, signed.head)
         case Extends(proof):
-            pending = turn.state.branch(origin).find(signed.head)
-            if pending is not None:
-                _pursue(turn, origin, replace(pending, proof=proof))
+            _begin_pursuit(turn, origin, signed.head, proof)
         case Undecided():
-            pending = turn.state.branch(origin).find(signed.head)
-            if pending is not None:
-                _pursue(turn, origin, pending)
+            _begin_pursuit(turn, origin, signed.head, None)
         case NeedsTile(tile):
             turn.emit(SeekTile(origin, tile))
             turn.send(turn.state.rules.peers, GetTile(origin, 0, tile, TILE_WIDTH))
@@ -163,7 +159,7 @@ def pursue_again(turn: Turn, origin: bytes) -> None:
         if not pending.unserved and turn.now_ms - pending.first_seen_ms >= UNSERVED_MS:
             turn.emit(Raise(UNSERVED, origin, f"size {pending.signed.size}"))
             pending = _swap(turn, origin, replace(pending, unserved=True))
-        if turn.now_ms - pending.tried_ms >= RETRY_MS:
+        if pending.tried_ms is not None and turn.now_ms - pending.tried_ms >= RETRY_MS:
             _pursue(turn, origin, pending)
 
 
@@ -240,7 +236,7 @@ def _merge_into_pending(
         pending = _swap(turn, origin, replace(pending, signed=merged, quorum=quorum))
     if candidates:
         turn.emit(Adjudicate(origin, merged, tuple(candidates)))
-    elif pending.quorum:
+    if pending.quorum:
         turn.emit(Follow(origin, merged))
 
 
@@ -255,11 +251,12 @@ def _begin(
     """Write down a head that was not seen before, then let it be adjudicated."""
     turn.emit(Remember(origin, signed, via))
     quorum = _has_quorum(turn, turn.state.rules.logs[origin], signed)
-    if signed.size > turn.state.branch(origin).size:
-        _pool(turn, origin, Pending(signed, turn.now_ms, via, quorum, turn.now_ms))
+    larger = signed.size > turn.state.branch(origin).size
+    if larger:
+        _pool(turn, origin, Pending(signed, turn.now_ms, via, quorum))
     turn.emit(Adjudicate(origin, signed, tuple(candidates)))
-    if quorum and signed.size > turn.state.branch(origin).size:
-        # Also when the pool has no room: it must not be possible to crowd out the head that the branch grows to.
+    if larger and quorum and turn.state.branch(origin).find(signed.head) is None:
+        # The pool has no room, but it must not be possible to crowd out the head that the branch would grow to.
         turn.emit(Follow(origin, signed))
 
 
@@ -268,6 +265,17 @@ def _pool(turn: Turn, origin: bytes, pending: Pending) -> None:
     branch = turn.state.branch(origin)
     smallest_first = sorted((*branch.pending, pending), key=lambda one: one.signed.size)
     turn.put(origin, replace(branch, pending=tuple(smallest_first[:MAX_PENDING])))
+
+
+def _begin_pursuit(turn: Turn, origin: bytes, head: TreeHead, proof: Candidate | None) -> None:
+    """Note the proof of a pending head, and act on a head for the first time; ``pursue_again`` does the rest."""
+    pending = turn.state.branch(origin).find(head)
+    if pending is None:
+        return
+    if proof is not None:
+        pending = _swap(turn, origin, replace(pending, proof=proof))
+    if pending.tried_ms is None:
+        _pursue(turn, origin, pending)
 
 
 def _pursue(turn: Turn, origin: bytes, pending: Pending) -> None:

@@ -77,7 +77,7 @@ class Pending:
     first_seen_ms: int
     via: bytes | None
     quorum: bool
-    tried_ms: int
+    tried_ms: int | None = None
     proof: Candidate | None = None
     asked_ms: int | None = None
     told: bool = False

@@ -1,6 +1,5 @@
 """The door to the gossip machine: which event goes where, and when the clock matters next."""
 
-import random
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
@@ -34,7 +33,7 @@ from gossip.core.state import (
     TileLent,
     WrongEntries,
 )
-from gossip.core.turn import Turn
+from gossip.core.turn import Chance, Turn
 from gossip.messages import (
     Consistency,
     Digest,
@@ -58,7 +57,7 @@ def begin(rules: Rules, epoch: int, now_ms: int) -> State:
     return State(rules, epoch, now_ms)
 
 
-def step(state: State, event: Event, now_ms: int, rng: random.Random) -> tuple[State, tuple[Effect, ...]]:
+def step(state: State, event: Event, now_ms: int, rng: Chance) -> tuple[State, tuple[Effect, ...]]:
     """Take one event into account."""
     turn = Turn(state, now_ms, rng)
     _dispatch(turn, event)
@@ -171,6 +170,7 @@ def _deadlines(branches: Iterable[Branch]) -> Iterator[int]:
         if branch.push_due and branch.pushed_ms is not None:
             yield branch.pushed_ms + PUSH_INTERVAL_MS
         for pending in branch.pending:
-            yield pending.tried_ms + RETRY_MS
+            if pending.tried_ms is not None:
+                yield pending.tried_ms + RETRY_MS
             if not pending.unserved:
                 yield pending.first_seen_ms + UNSERVED_MS

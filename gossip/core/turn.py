@@ -1,17 +1,29 @@
 """One step under way: the state as it is by now, and the effects so far. Lives no longer than one call of ``step``."""
 
-import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from gossip.core.state import Branch, Effect, Send, State
 from gossip.messages import Known
 
 
+class Chance(Protocol):
+    """Where chance comes from: a ``random.Random`` with a seed of its own."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """A number between the two."""
+        ...
+
+    def choice(self, seq: Sequence[bytes]) -> bytes:
+        """One of these."""
+        ...
+
+
 class Turn:
     """What the parts of ``step`` work on."""
 
-    def __init__(self, state: State, now_ms: int, rng: random.Random) -> None:
+    def __init__(self, state: State, now_ms: int, rng: Chance) -> None:
         self.state = state
         self.now_ms = now_ms
         self.rng = rng

@@ -1,0 +1,253 @@
+"""Monitors in memory around the pure gossip machine: no network, no clock, no disk, every run repeatable.
+
+A ``SimMonitor`` does what a shell does with each effect, in the simplest way there is. A ``Federation`` carries their
+messages, drops some of them if told to, and moves the time.
+"""
+
+import random
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+
+from gossip.canonical import pack, unpack
+from gossip.core import (
+    Abandon,
+    Adjudicate,
+    Adjudicated,
+    Adopt,
+    Advanced,
+    Candidate,
+    Clear,
+    Compare,
+    Compared,
+    Count,
+    Effect,
+    Event,
+    Follow,
+    HeadSeen,
+    Keep,
+    Lend,
+    Log,
+    ProofFound,
+    Prove,
+    Raise,
+    Received,
+    Refuse,
+    Rehashed,
+    Remember,
+    Review,
+    Rules,
+    SeekProof,
+    SeekTile,
+    Send,
+    SendTile,
+    Settle,
+    Tick,
+    WrongEntries,
+    adjudicate,
+    begin,
+    origin_id,
+    step,
+    wake_ms,
+)
+from gossip.messages import Consistency, Known, format_message, parse_message
+from tests.fakes_log import FakeLog, policy
+from tlog.errors import ProofError
+from tlog.hashing import Hash, TreeHead
+from tlog.keys import VerifierKey
+from tlog.policy import Policy
+from tlog.proofs import fold
+from tlog.signed_checkpoint import SignedCheckpoint
+
+
+class SimMonitor:
+    """One monitor: the machine's state, a mirror that is a ``FakeLog``, and a memory of heads."""
+
+    def __init__(self, name: str, source: FakeLog, seed: int = 0, judge: Policy | None = None) -> None:
+        self.id = pack(name).ljust(32, b"\0")
+        self.name = name
+        self.source = source
+        self.mirror = FakeLog(origin=source.origin, key=source.key)
+        self.origin = origin_id(source.origin)
+        self.log = Log(source.origin, (source.key.verifier_key,), judge or policy(source.key))
+        self.chance = random.Random(f"{name} {seed}")
+        self.state = begin(Rules({self.origin: self.log}), 1, 0)
+        self.remembered: dict[tuple[int, bytes], SignedCheckpoint] = {}
+        self.settled: set[tuple[int, bytes]] = set()
+        self.outbox: dict[bytes, list[Known]] = defaultdict(list)
+        self.alarms: list[tuple[str, str]] = []
+        self.counts: list[str] = []
+        self.refusals: list[str] = []
+        self.trace: list[str] = []
+        self.convicted_at: dict[bytes, int] = {}
+        self.draft: FakeLog | None = None
+
+    def meet(self, peers: Iterable["SimMonitor"], observers: Sequence[VerifierKey] = ()) -> None:
+        others = tuple(peer.id for peer in peers if peer is not self)
+        self.state = begin(Rules({self.origin: self.log}, others, others, tuple(observers)), 1, 0)
+
+    @property
+    def size(self) -> int:
+        return self.state.branch(self.origin).size
+
+    @property
+    def convictions(self) -> set[bytes]:
+        return set(self.state.branch(self.origin).convicted)
+
+    def poll(self, now: int) -> None:
+        if self.source.published:
+            self.dispatch(HeadSeen(self.origin, self.source.published), now)
+
+    def dispatch(self, event: Event, now: int) -> None:
+        queue = deque([event])
+        while queue:
+            self.state, effects = step(self.state, queue.popleft(), now, self.chance)
+            for effect in effects:
+                self.trace.append(f"{now} {effect!r}")
+                queue.extendleft(reversed(self.perform(effect, now)))
+
+    def perform(self, effect: Effect, now: int) -> list[Event]:
+        match effect:
+            case Send(peer, message):
+                self.outbox[peer].append(message)
+            case Refuse(reason):
+                self.refusals.append(reason)
+            case Count(what):
+                self.counts.append(what)
+            case Remember(_, signed, _):
+                self.remembered[signed.size, signed.root_hash] = signed
+            case Settle(_, head):
+                self.settled.add((head.size, head.root_hash))
+            case Adjudicate(_, signed, candidates):
+                return [self._adjudicated(signed, candidates)]
+            case Review():
+                open_ = [key for key in sorted(self.remembered) if key not in self.settled and key[0] <= self.size]
+                return [self._adjudicated(self.remembered[key], ()) for key in open_]
+            case Follow(origin, signed):
+                return self._follow(origin, signed)
+            case Adopt(origin, signed):
+                return [self._adopt(origin, signed)]
+            case SeekProof(origin, old_size, head):
+                return self._seek(origin, old_size, head)
+            case Compare(peer, origin, head):
+                return [Compared(peer, origin, self.mirror.head(head.size) == head)]
+            case Prove(peer, origin, old, new):
+                self._prove(peer, origin, old, new)
+            case Keep(held, evidence):
+                if evidence.format() != held.bundle:
+                    raise AssertionError("kept other bytes than were verified")
+                self.convicted_at[held.conviction.id] = now
+            case Raise(kind, _, subject):
+                self.alarms.append((kind, subject))
+            case Abandon():
+                self.draft = None
+            case Clear() | SeekTile() | Lend() | SendTile():
+                pass
+        return []
+
+    def _adjudicated(self, signed: SignedCheckpoint, candidates: Sequence[Candidate]) -> Adjudicated:
+        known: dict[int, list[SignedCheckpoint]] = defaultdict(list)
+        for one in self.remembered.values():
+            known[one.size].append(one)
+        own = self.state.branch(self.origin).signed
+        return Adjudicated(self.origin, signed, adjudicate(own, signed, candidates, self.mirror.node, known))
+
+    def _follow(self, origin: bytes, signed: SignedCheckpoint) -> list[Event]:
+        if signed.size > self.source.size:
+            return []
+        entries = self.mirror.entries + self.source.entries[self.mirror.size : signed.size]
+        self.draft = FakeLog(entries, origin=self.source.origin, key=self.source.key)
+        if self.draft.head() != signed.head:
+            return [WrongEntries(origin, signed)]
+        return [Rehashed(origin, signed)]
+
+    def _adopt(self, origin: bytes, signed: SignedCheckpoint) -> Advanced:
+        if self.draft is None:
+            raise AssertionError("adopted without a draft")
+        old, self.mirror, self.draft = self.mirror.size, self.draft, None
+        self.settled.add((signed.size, signed.root_hash))
+        proof = Candidate(old, None, self.mirror.proof(old, signed.size)) if old else None
+        return Advanced(origin, signed, proof)
+
+    def _seek(self, origin: bytes, old_size: int, head: TreeHead) -> list[Event]:
+        if head.size > self.source.size:
+            return []
+        path = self.source.proof(old_size, head.size)
+        return [ProofFound(origin, head, Candidate(old_size, self.source.head(old_size).root_hash, path))]
+
+    def _prove(self, peer: bytes, origin: bytes, old: int, new: int) -> None:
+        """From the own mirror, or, for a pending head, from the tiles of the log as this monitor sees it."""
+        tree = self.mirror if new <= self.mirror.size else self.source
+        if new > tree.size:
+            return
+        roots = tree.head(old).root_hash, tree.head(new).root_hash
+        self.outbox[peer].append(Consistency(origin, old, new, *roots, tree.proof(old, new)))
+
+
+class Federation:
+    """Monitors that reach each other. Messages go through their bytes; a share of the deliveries may get lost."""
+
+    def __init__(self, monitors: Sequence[SimMonitor], seed: int = 0, loss: float = 0.0) -> None:
+        self.monitors = {monitor.id: monitor for monitor in monitors}
+        self.chance = random.Random(f"federation {seed}")
+        self.loss = loss
+        self.now = 0
+        self.delivered = 0
+        for monitor in monitors:
+            monitor.meet(monitors)
+
+    def settle(self) -> None:
+        """Carry messages until nobody has anything to say."""
+        for _ in range(10_000):
+            if not any([self._deliver(monitor) for monitor in self.monitors.values()]):
+                return
+        raise AssertionError("the monitors never fall silent")
+
+    def poll(self) -> None:
+        for monitor in self.monitors.values():
+            monitor.poll(self.now)
+        self.settle()
+
+    def run(self, milliseconds: int) -> None:
+        """Let the time pass, from one deadline to the next."""
+        end = self.now + milliseconds
+        while True:
+            due = min(wake_ms(monitor.state) for monitor in self.monitors.values())
+            if due > end:
+                self.now = end
+                return
+            self.now = max(self.now, due)
+            for monitor in self.monitors.values():
+                monitor.dispatch(Tick(), self.now)
+            self.settle()
+
+    def _deliver(self, sender: SimMonitor) -> bool:
+        sent = False
+        for peer in sorted(sender.outbox):
+            messages, sender.outbox[peer] = sender.outbox[peer], []
+            if not messages:
+                continue
+            sent = True
+            if self.chance.random() < self.loss:
+                continue
+            receiver = self.monitors[peer]
+            self._hand_over(sender, receiver, messages, answer=False)
+            answer, receiver.outbox[sender.id] = receiver.outbox[sender.id], []
+            if answer and self.chance.random() >= self.loss:
+                self._hand_over(receiver, sender, answer, answer=True)
+        return sent
+
+    def _hand_over(self, sender: SimMonitor, receiver: SimMonitor, messages: list[Known], *, answer: bool) -> None:
+        self.delivered += len(messages)
+        values = unpack(pack([format_message(message) for message in messages]))
+        if not isinstance(values, tuple):
+            raise AssertionError("an array came back as something else")
+        received = tuple(parse_message(value) for value in values)
+        receiver.dispatch(Received(sender.id, received, answer), self.now)
+
+
+def lead_to(head: TreeHead, old_size: int, root: Hash, path: Sequence[Hash]) -> bool:
+    """Tell whether a path is a consistency proof for this head from any root."""
+    try:
+        return fold(old_size, head.size, root, path)[1] == head.root_hash
+    except ProofError:
+        return False
