@@ -1,0 +1,88 @@
+"""Writes the head of an HTTP response: the fields exactly as the application gave them, and the few it left to us.
+
+The server adds Date, the framing (Content-Length or chunked) and what becomes of the connection; it names no product.
+"""
+
+import re
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+
+from runtime.clock import Clock
+from runtime.request_parser import Header, RequestError
+
+
+@dataclass(slots=True)
+class GivenFields:
+    """The application's fields, and which of the fields that concern the server are among them."""
+
+    block: bytes
+    length: int | None = None
+    closes: bool = False
+    dated: bool = False
+
+    @classmethod
+    def of(cls, headers: list[Header]) -> "GivenFields":
+        """Read the fields of a ``http.response.start`` message.
+
+        Raises:
+            ValueError: a field that would break the head apart, or a length that is no number.
+        """
+        given = cls(b"")
+        block = b""
+        for name, value in headers:
+            if name == b"content-length":
+                given.length = int(value)
+            elif name == b"connection":
+                given.closes |= value.lower() == b"close"
+                continue
+            elif name == b"transfer-encoding":
+                continue  # ASGI: framing is the server's
+            elif name == b"date":
+                given.dated = True
+            block += name + b": " + value + b"\r\n"
+        if _FIELDS.fullmatch(block) is None:
+            raise ValueError("a response field has a name or a value that HTTP does not allow")
+        given.block = block
+        return given
+
+
+class DateField:
+    """The Date field of now, written once a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = -1
+        self._field = b""
+
+    def field(self) -> bytes:
+        second = self._clock.now()
+        if second != self._second:
+            self._second = second
+            self._field = b"date: " + formatdate(second, usegmt=True).encode("ascii") + b"\r\n"
+        return self._field
+
+
+@lru_cache(maxsize=1024)
+def status_line(status: int) -> bytes:
+    """The first line of a response; the reason is for people."""
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = ""
+    return f"HTTP/1.1 {status} {reason}\r\n".encode("ascii")
+
+
+def refusal(fault: RequestError, date: DateField) -> bytes:
+    """A whole response that says why a request is not served."""
+    body = str(fault).encode("utf-8") + b"\n"
+    return b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+        status_line(fault.status),
+        date.field(),
+        len(body),
+        body,
+    )
+
+
+_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [\t\x20-\x7e\x80-\xff]*+\r\n)*+")
