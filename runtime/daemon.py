@@ -16,7 +16,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -84,18 +84,22 @@ async def serve_node(
     Raises:
         UsageError: an address is in use, or the state is missing or locked.
     """
-    listeners = await open_listener(listen)
-    operators = await open_listener(operator_listen) if operator_listen is not None else []
-    async with node as opened, trio.open_nursery() as tasks:
-        for task in opened.tasks:
-            tasks.start_soon(task)
-        async with trio.open_nursery() as servers:
-            await servers.start(partial(serve, opened.app, listeners, drain=drain))
-            if operators:
-                await servers.start(partial(serve, opened.operator_app, operators, drain=drain))
-            operator_url = url_of(operators[0]) if operators else None
-            task_status.started(Ready(url_of(listeners[0]), opened.vkey, operator_url))
-        tasks.cancel_scope.cancel()
+    async with AsyncExitStack() as stack:
+        public = await stack.enter_async_context(await open_listener(listen))
+        operator = None
+        if operator_listen is not None:
+            operator = await stack.enter_async_context(await open_listener(operator_listen))
+        opened = await stack.enter_async_context(node)
+        async with trio.open_nursery() as tasks:
+            for task in opened.tasks:
+                tasks.start_soon(task)
+            async with trio.open_nursery() as servers:
+                await servers.start(partial(serve, opened.app, [public], drain=drain))
+                if operator is not None:
+                    await servers.start(partial(serve, opened.operator_app, [operator], drain=drain))
+                operator_url = None if operator is None else url_of(operator)
+                task_status.started(Ready(url_of(public), opened.vkey, operator_url))
+            tasks.cancel_scope.cancel()
 
 
 async def _run(role: str, daemon: Daemon) -> int:

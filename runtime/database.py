@@ -164,11 +164,11 @@ class _DatabaseThread:
         self._room = trio.Semaphore(MAX_WAITING)
         self._opened: outcome.Outcome[None] | None = None
         self._started = trio.Event()
-        self._closing = False
         self._failure: BaseException | None = None
         self.failed = trio.Event()
-        self._lock = threading.Lock()  # guards the queues, `_asleep` and every call's `claimed`
-        self._jobs: deque[Callable[[], Awaitable[None]] | None] = deque()  # None: close
+        self._lock = threading.Lock()  # guards the queues, the two flags, and every call's `claimed`
+        self._jobs: deque[Callable[[], Awaitable[None]]] = deque()
+        self._closing = False
         self._asleep = False
         self._reads: set[asyncio.Task[None]] = set()
 
@@ -187,8 +187,9 @@ class _DatabaseThread:
 
     async def close(self) -> None:
         """Finish what was queued, close every connection and end the thread."""
-        self._closing = True
-        self._queue(None)
+        with self._lock:
+            self._closing = True
+        self._wake_up()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._thread.join)
 
@@ -252,11 +253,15 @@ class _DatabaseThread:
             first, call.claimed = not call.claimed, True
         return first
 
-    def _queue(self, job: Callable[[], Awaitable[None]] | None) -> None:
+    def _queue(self, job: Callable[[], Awaitable[None]]) -> None:
         with self._lock:
             self._jobs.append(job)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        with self._lock:
             asleep, self._asleep = self._asleep, False
-        if asleep:
+        if asleep:  # and otherwise the writer looks by itself: this call is the expensive part of a submission
             self._loop.call_soon_threadsafe(self._wake.set)
 
     # What runs in the thread.
@@ -299,6 +304,8 @@ class _DatabaseThread:
             with self._lock:
                 if self._jobs:
                     return self._jobs.popleft()
+                if self._closing:
+                    return None
                 self._asleep = True
                 self._wake.clear()
             await self._wake.wait()

@@ -586,11 +586,13 @@ async def test_leaving_finishes_what_was_queued(place: str | Path) -> None:
         nursery.start_soon(database.write, gate.work)
         await gate.wait_entered()
         nursery.start_soon(database.write, adding(1))
-        nursery.start_soon(database.group(add_all).submit, 2)
+        group = database.group(add_all, max_batch=2)
+        for value in range(2, 9):
+            nursery.start_soon(group.submit, value)
         await trio.testing.wait_all_tasks_blocked()
-        gate.open()
+        trio.lowlevel.current_trio_token().run_sync_soon(gate.open)  # when we are already closing
     async with open_database(place, METADATA) as database:
-        assert await database.read(numbers) == [1, 2]
+        assert await database.read(numbers) == list(range(1, 9))
 
 
 async def test_a_closed_database_is_not_usable(place: str | Path) -> None:
