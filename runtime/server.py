@@ -47,28 +47,25 @@ async def serve(
         connections.cancel_scope.deadline = trio.current_time() + limits.drain_seconds
 
 
-async def open_listener(address: str) -> trio.SocketListener:
+async def open_listener(address: str) -> list[trio.SocketListener]:
     """Listen on ``host:port``, such as ``127.0.0.1:8080``, ``[::1]:8080``, or port 0 for one that is free.
+
+    A host's name may stand for several addresses; then there is a listener for each of this machine's.
 
     Raises:
         UsageError: the address is not of that form or not one of this machine's, or the port is taken.
     """
     host, port = _host_and_port(address)
     try:
-        family, _, _, _, bound = (await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-        sock = trio.socket.socket(family, socket.SOCK_STREAM)
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         raise UsageError(f"cannot listen on {address}: the host is not known here") from None
+    if port == 0:
+        del found[1:]  # each address would get another port
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        await sock.bind(bound)
-        sock.listen(BACKLOG)
+        return await _listen_on([(family, bound) for family, _, _, _, bound in found])
     except OSError as error:
-        sock.close()
         raise UsageError(f"cannot listen on {address}: {_in_words(error)}") from None
-    return trio.SocketListener(sock)
 
 
 def url_of(listener: trio.SocketListener) -> str:
@@ -113,6 +110,34 @@ class _Server:
             self._slots.release()
 
 
+async def _listen_on(addresses: list[tuple[socket.AddressFamily, object]]) -> list[trio.SocketListener]:
+    listeners: list[trio.SocketListener] = []
+    for family, address in addresses:
+        try:
+            listeners.append(await _listen(family, address))
+        except OSError as error:
+            # localhost may stand for ::1 also where IPv6 is switched off.
+            if error.errno not in _NOT_OURS or (not listeners and address is addresses[-1][1]):
+                for listener in listeners:
+                    listener.socket.close()
+                raise
+    return listeners
+
+
+async def _listen(family: socket.AddressFamily, address: object) -> trio.SocketListener:
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return trio.SocketListener(sock)
+
+
 async def _accept(listener: trio.SocketListener) -> socket.socket:
     while True:
         try:
@@ -153,6 +178,7 @@ def _in_words(error: OSError) -> str:
             return str(error.strerror)
 
 
+_NOT_OURS = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _LOST_BEFORE_ACCEPT = {
     errno.ECONNABORTED,
