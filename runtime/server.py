@@ -47,10 +47,10 @@ async def serve(
         connections.cancel_scope.deadline = trio.current_time() + limits.drain_seconds
 
 
-async def open_listener(address: str) -> list[trio.SocketListener]:
+async def open_listener(address: str) -> trio.SocketListener:
     """Listen on ``host:port``, such as ``127.0.0.1:8080``, ``[::1]:8080``, or port 0 for one that is free.
 
-    A host's name may stand for several addresses; then there is a listener for each of this machine's.
+    If a host's name stands for several addresses, the first that this machine has is taken.
 
     Raises:
         UsageError: the address is not of that form or not one of this machine's, or the port is taken.
@@ -60,12 +60,14 @@ async def open_listener(address: str) -> list[trio.SocketListener]:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         raise UsageError(f"cannot listen on {address}: the host is not known here") from None
-    if port == 0:
-        del found[1:]  # each address would get another port
-    try:
-        return await _listen_on([(family, bound) for family, _, _, _, bound in found])
-    except OSError as error:
-        raise UsageError(f"cannot listen on {address}: {_in_words(error)}") from None
+    for family, _, _, _, bound in found:
+        try:
+            return await _listen(family, bound)
+        except OSError as error:
+            # localhost may stand for ::1 also where IPv6 is switched off.
+            if error.errno not in _NOT_OURS:
+                raise UsageError(f"cannot listen on {address}: {_in_words(error)}") from None
+    raise UsageError(f"cannot listen on {address}: this machine does not have that address")
 
 
 def url_of(listener: trio.SocketListener) -> str:
@@ -108,20 +110,6 @@ class _Server:
         finally:
             self._served.discard(connection)
             self._slots.release()
-
-
-async def _listen_on(addresses: list[tuple[socket.AddressFamily, object]]) -> list[trio.SocketListener]:
-    listeners: list[trio.SocketListener] = []
-    for family, address in addresses:
-        try:
-            listeners.append(await _listen(family, address))
-        except OSError as error:
-            # localhost may stand for ::1 also where IPv6 is switched off.
-            if error.errno not in _NOT_OURS or (not listeners and address is addresses[-1][1]):
-                for listener in listeners:
-                    listener.socket.close()
-                raise
-    return listeners
 
 
 async def _listen(family: socket.AddressFamily, address: object) -> trio.SocketListener:
@@ -170,8 +158,6 @@ def _in_words(error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
             return "the port is taken; stop what uses it or choose another"
-        case errno.EADDRNOTAVAIL:
-            return "this machine does not have that address"
         case errno.EACCES:
             return "not allowed; ports below 1024 need a privilege"
         case _:
