@@ -1,13 +1,37 @@
 import struct
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from itertools import product
 
 import pytest
 
-from tests.forks import ORIGIN, CertificateLogKey, Tree, leaves, signed
-from tests.keys import NOW, log_key, mldsa_key, witness_key
+from tests.evidence_cases import (
+    ACCUSED,
+    CT,
+    FORK,
+    LOG,
+    LOG_2,
+    LOG_MLDSA,
+    MAIN,
+    MAKERS,
+    OTHER_LOG,
+    POLICY,
+    W1,
+    W1_MLDSA,
+    W2,
+    W3,
+    make_bad_empty_head,
+    make_cosigner_rollback,
+    make_cosigner_same_size,
+    make_non_consistent,
+    make_openings,
+    make_quorum_split,
+    make_same_size,
+    opening,
+    policy,
+)
+from tests.forks import ORIGIN, CertificateLogKey, signed
+from tests.keys import NOW, witness_key
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
 from tlog.evidence import (
     MAX_EVIDENCE_BYTES,
@@ -20,9 +44,7 @@ from tlog.evidence import (
     Prefix,
     Stated,
     bad_empty_head,
-    cosigner_non_consistent,
     cosigner_rollback,
-    cosigner_same_size,
     is_log_key,
     log_rollback,
     non_consistent,
@@ -35,96 +57,9 @@ from tlog.evidence import (
 from tlog.hashing import EMPTY_ROOT, TreeHead, leaf_hash
 from tlog.keys import KeyType, SignerKey, VerifierKey
 from tlog.note import MAX_NOTE_BYTES
-from tlog.policy import Policy
-from tlog.proofs import prove_consistency, prove_inclusion
+from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
-LOG = log_key()
-LOG_2 = log_key(seed=2)
-LOG_MLDSA = mldsa_key()
-OTHER_LOG = log_key("log.example/two")
-W1, W2, W3 = (witness_key(f"witness.example/{n}") for n in ("w1", "w2", "w3"))
-W1_MLDSA = mldsa_key("witness.example/w1")
-CT = CertificateLogKey()
-
-# Two histories that share their first 40 leaves.
-MAIN = Tree(leaves(101))
-FORK = Tree(leaves(70, "fork", common=40))
-
-
-def opening(tree: Tree, index: int, size: int) -> Opening:
-    return Opening(tree.rows[0][index], tuple(prove_inclusion(index, size, tree.read)))
-
-
-def policy(*witnesses: SignerKey, k: int, logs: tuple[SignerKey, ...] = (LOG,)) -> Policy:
-    lines = [f"log {log.verifier_key}" for log in logs]
-    names = [f"n{i}" for i in range(len(witnesses))]
-    lines += [f"witness {name} {key.verifier_key}" for name, key in zip(names, witnesses, strict=True)]
-    lines += [f"group g {k} {' '.join(names)}", "quorum g", ""]
-    return Policy.parse("\n".join(lines).encode())
-
-
-POLICY = policy(W1, W2, W3, k=2)
-
-
-def make_bad_empty_head() -> Evidence:
-    return bad_empty_head(signed(TreeHead(0, leaf_hash(b"not empty")), LOG))
-
-
-def make_same_size() -> Evidence:
-    return same_size(signed(MAIN.head(60), LOG), signed(FORK.head(60), LOG))
-
-
-def make_openings() -> Evidence:
-    one, other = signed(MAIN.head(101), LOG), signed(FORK.head(70), LOG)
-    return openings(one, opening(MAIN, 50, 101), other, opening(FORK, 50, 70), 50, level=2)
-
-
-def make_non_consistent() -> Evidence:
-    return non_consistent(signed(FORK.head(70), LOG), signed(MAIN.head(101), LOG), MAIN.read)
-
-
-def make_log_rollback() -> Evidence:
-    return log_rollback(signed(MAIN.head(60), CT, time=NOW * 1000), signed(MAIN.head(50), CT, time=NOW * 1000 + 1))
-
-
-def make_cosigner_rollback() -> Evidence:
-    one, other = signed(MAIN.head(60), W1, time=NOW), signed(MAIN.head(50), W1, time=NOW + 1)
-    return cosigner_rollback(one, other, W1.verifier_key)
-
-
-def make_cosigner_same_size() -> Evidence:
-    return cosigner_same_size(signed(MAIN.head(60), W1), signed(FORK.head(60), W1), W1.verifier_key)
-
-
-def make_cosigner_non_consistent() -> Evidence:
-    one, other = signed(FORK.head(64), W1), signed(MAIN.head(101), W1)
-    return cosigner_non_consistent(one, other, W1.verifier_key, MAIN.read)
-
-
-def make_quorum_split() -> Evidence:
-    one, other = signed(FORK.head(70), LOG, W1, W2), signed(MAIN.head(101), LOG, W2, W3)
-    return quorum_split(one, other, POLICY, MAIN.read)
-
-
-MAKERS: dict[EvidenceType, Callable[[], Evidence]] = {
-    EvidenceType.BAD_EMPTY_HEAD: make_bad_empty_head,
-    EvidenceType.SAME_SIZE: make_same_size,
-    EvidenceType.OPENINGS: make_openings,
-    EvidenceType.NON_CONSISTENT: make_non_consistent,
-    EvidenceType.LOG_ROLLBACK: make_log_rollback,
-    EvidenceType.COSIGNER_ROLLBACK: make_cosigner_rollback,
-    EvidenceType.COSIGNER_SAME_SIZE: make_cosigner_same_size,
-    EvidenceType.COSIGNER_NON_CONSISTENT: make_cosigner_non_consistent,
-    EvidenceType.QUORUM_SPLIT: make_quorum_split,
-}
-ACCUSED: dict[EvidenceType, VerifierKey] = {
-    **dict.fromkeys(EvidenceType, LOG.verifier_key),
-    EvidenceType.LOG_ROLLBACK: CT.verifier_key,
-    EvidenceType.COSIGNER_ROLLBACK: W1.verifier_key,
-    EvidenceType.COSIGNER_SAME_SIZE: W1.verifier_key,
-    EvidenceType.COSIGNER_NON_CONSISTENT: W1.verifier_key,
-}
 every_type = pytest.mark.parametrize("type_", EvidenceType, ids=lambda type_: type_.value)
 
 

@@ -1,8 +1,8 @@
 """Judges evidence offline: either a key is convicted by its own signatures, or the evidence fails.
 
 The only trusted inputs are keys, and the policy for a quorum split. Every conviction needs signatures by the accused
-over statements that contradict each other, so nobody can frame a key without holding it. What is proven is that the *key*
-signed both: theft and malice look the same.
+over statements that contradict each other, so nobody can frame a key without holding it. What is proven is that the
+*key* signed both: theft and malice look the same.
 
 Compared are the decoded statements (origin, size, root hash, time), never raw notes: another signature, more
 cosignatures or other extension lines under the same tree head are no contradiction.
