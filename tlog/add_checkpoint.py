@@ -209,7 +209,7 @@ def _asserts_same_size(sent: AddCheckpoint) -> bool:
 
 def _read_seconds(retry_after: str | None) -> int | None:
     try:
-        seconds = parse_decimal((retry_after or "").encode(), "Retry-After")
+        seconds = parse_decimal((retry_after or "").encode("ascii", "replace"), "Retry-After")
     except FormatError:
         return None  # a date, or nonsense: the caller has its own patience
     return min(seconds, MAX_RETRY_SECONDS)

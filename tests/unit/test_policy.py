@@ -337,6 +337,10 @@ def test_a_quorum_of_verified_cosignatures_is_met() -> None:
     )
 
 
+def test_names_of_witnesses_are_judged_without_a_checkpoint() -> None:
+    assert (TWO_OF_THREE.satisfied_by(["w1", "w3"]), TWO_OF_THREE.satisfied_by(["w3", "g"])) == (True, False)
+
+
 def test_fewer_than_a_quorum_is_not() -> None:
     # SPEC: PO-12 cosigned according to the quorum
     verdict = TWO_OF_THREE.cosigned(opened(W2))
