@@ -1,0 +1,324 @@
+"""Runs the gossip machine: one event at a time, effects in order, messages carried by HTTP.
+
+``Gossip`` owns the machine's state. Whatever happens is given to ``dispatch``, which steps the machine and lets the
+``Host`` do everything but sending; what that brings is fed back before anything else. Messages wait in an outbox for
+each peer until they leave in one of three ways: in the answer to the peer's own request, in a request to its URL, or,
+for a peer that cannot be dialled, in the answer to the request that it keeps open (``?wait=``).
+
+Two kinds of time are used. Envelopes carry the wall clock. The machine gets the time since some start, which never goes
+back, since all it does with it is to wait.
+"""
+
+import random
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from gossip.canonical import Value, pack
+from gossip.core import Effect, Event, Received, Refuse, Send, State, Tick, step, wake_ms
+from gossip.envelope import MAX_ENVELOPE_BYTES, NONCE_BYTES, Envelope, SeenNonces, open_envelope, peer_id, seal
+from gossip.messages import EvidenceBundle, GetTile, Head, Known, Summary, format_message, parse_message
+from runtime.clock import Clock
+from tlog.errors import FormatError, TlogError
+from tlog.keys import SignerKey, VerifierKey
+
+EXCHANGE_PATH = "/gossip/v1/exchange"
+ENVELOPE_TYPE = "application/vnd.sameview.gossip"
+MAX_WAIT_SECONDS = 25.0  # a request held open for longer meets the time-outs of common proxies
+
+MAX_WAITING_MESSAGES = 512  # per peer; older ones are dropped first, and anti-entropy repeats what matters
+MAX_WAITING_EVIDENCE = 64  # per peer and apart from the rest: no flood of heads may displace a conviction
+MAX_BATCH_BYTES = MAX_ENVELOPE_BYTES - 256 * 1024  # one message is at most 200 kB, so this leaves room for the last one
+MAX_BATCH = 1024  # messages in one envelope
+
+EXCHANGE_SECONDS = 15.0  # for one request to a peer
+FIRST_RETRY_SECONDS = 0.25  # after a failure, doubled each time
+LAST_RETRY_SECONDS = 10.0  # one anti-entropy period: a peer that returns is noticed by the next one
+
+
+class Host(Protocol):
+    """Does what the machine wants done, except sending."""
+
+    async def perform(self, effect: Effect) -> Sequence[Event]:
+        """Do it, and tell what came of it. When this returns, what had to be durable is durable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a peer answered to a POST."""
+
+    status: int
+    body: bytes
+
+
+class Unreachable(Exception):  # noqa: N818  # says what happened
+    """The peer gave no answer."""
+
+
+Post = Callable[[str, bytes, float], Awaitable[Reply]]
+"""Posts a body to a URL within some seconds. Raises ``Unreachable``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another monitor, as the configuration names it. Without a URL it has to come to us."""
+
+    key: VerifierKey
+    url: str | None = None
+
+    @property
+    def id(self) -> bytes:
+        """The name that envelopes use."""
+        return peer_id(self.key)
+
+
+class Gossip:
+    """The machine with its peers."""
+
+    def __init__(
+        self, state: State, key: SignerKey, peers: Sequence[Peer], host: Host, post: Post, clock: Clock
+    ) -> None:
+        self.state = state
+        self.dropped = 0
+        self._key = key
+        self._id = peer_id(key.verifier_key)
+        self._peers: Mapping[bytes, Peer] = {peer.id: peer for peer in peers}
+        self._keys = {peer.id: peer.key for peer in peers}
+        self._outboxes = {peer.id: _Outbox() for peer in peers}
+        self._heard: dict[bytes, int] = {}
+        self._host = host
+        self._post = post
+        self._clock = clock
+        self._seen = SeenNonces()
+        self._chance = random.Random(secrets.token_bytes(32))  # noqa: S311 # it picks peers and spreads load, no more
+        self._turn = trio.Lock()
+        self._changed = trio.Event()
+
+    async def dispatch(self, event: Event) -> list[str]:
+        """Take an event into account, with all that follows; return the reasons for refusing what it brought.
+
+        Once begun it is not cancelled: the state must not say what was never written down.
+        """
+        async with self._turn:
+            with trio.CancelScope(shield=True):
+                refusals = await self._follow_up(event)
+        self._changed.set()
+        self._changed = trio.Event()
+        return refusals
+
+    def send(self, peer: bytes, message: Known) -> None:
+        """Put a message into a peer's outbox."""
+        self.dropped += self._outboxes[peer].put(message)
+
+    def heard_ms(self, peer: bytes) -> int | None:
+        """Tell when a peer was heard of last, by the wall clock; None if not since the start."""
+        return self._heard.get(peer)
+
+    async def answer(self, raw: bytes, wait: float = 0.0) -> bytes:
+        """Answer a peer's envelope with ours; hold the answer back for a while as long as there is nothing to say.
+
+        Raises:
+            FormatError, SignatureError: the envelope, or a message in it, is refused.
+        """
+        envelope = open_envelope(raw, self._keys, self._id, self._clock.now_ms(), self._seen)
+        refusals = await self._receive(envelope, answer=False)
+        if refusals:
+            raise FormatError(refusals[0])
+        outbox = self._outboxes[envelope.sender]
+        with trio.move_on_after(min(max(wait, 0.0), MAX_WAIT_SECONDS)):
+            await outbox.wait()
+        return self._sealed(envelope.sender, outbox.take(), envelope.nonce)[0]
+
+    async def run(self, *, hold_open: bool = False) -> None:
+        """Keep the machine's time and deliver its messages, for ever.
+
+        With ``hold_open`` a request is kept open at every peer that can be dialled, since none of them can dial us.
+        """
+        async with trio.open_nursery() as tasks:
+            tasks.start_soon(self._keep_time)
+            for peer in self._peers.values():
+                if peer.url is not None:
+                    tasks.start_soon(self._deliver, peer.id, peer.url + EXCHANGE_PATH)
+                    if hold_open:
+                        tasks.start_soon(
+                            self._hold_open, peer.id, f"{peer.url}{EXCHANGE_PATH}?wait={MAX_WAIT_SECONDS:g}"
+                        )
+
+    async def _follow_up(self, event: Event) -> list[str]:
+        refusals: list[str] = []
+        events = deque([event])
+        while events:
+            self.state, effects = step(self.state, events.popleft(), _now_ms(), self._chance)
+            for effect in effects:
+                match effect:
+                    case Send(peer, message):
+                        self.send(peer, message)
+                    case Refuse(reason):
+                        refusals.append(reason)
+                    case _:
+                        events.extendleft(reversed(await self._host.perform(effect)))
+        return refusals
+
+    async def _keep_time(self) -> None:
+        while True:
+            changed = self._changed
+            with trio.move_on_after(max(wake_ms(self.state) - _now_ms(), 0) / 1000):
+                await changed.wait()
+            if _now_ms() >= wake_ms(self.state):
+                await self.dispatch(Tick())
+
+    async def _deliver(self, peer: bytes, url: str) -> None:
+        """Send what waits for a peer, as one envelope at a time."""
+        outbox = self._outboxes[peer]
+        failures = 0
+        while True:
+            await outbox.wait()
+            batch = outbox.take()
+            try:
+                await self._exchange(peer, url, batch, EXCHANGE_SECONDS)
+                failures = 0
+            except Unreachable:
+                outbox.put_back(batch)
+                failures += 1
+            except TlogError:
+                # It refused our messages, or its answer is none: the same ones again would fare no better.
+                failures += 1
+            await self._pause(failures)
+
+    async def _hold_open(self, peer: bytes, url: str) -> None:
+        """Always have a request at the peer, for it to answer when it has something to say."""
+        failures = 0
+        while True:
+            try:
+                await self._exchange(peer, url, (), MAX_WAIT_SECONDS + EXCHANGE_SECONDS)
+                failures = 0
+            except (Unreachable, TlogError):
+                failures += 1
+            await self._pause(failures)
+
+    async def _exchange(self, peer: bytes, url: str, batch: "Sequence[_Waiting]", seconds: float) -> None:
+        """Post one envelope and take its answer into account."""
+        body, nonce = self._sealed(peer, batch, None)
+        reply = await self._post(url, body, seconds)
+        if reply.status != 200:
+            raise FormatError("the peer refused our envelope")
+        keys = {peer: self._keys[peer]}
+        now_ms = self._clock.now_ms()
+        envelope = open_envelope(reply.body, keys, self._id, now_ms, self._seen, in_reply_to=nonce)
+        refusals = await self._receive(envelope, answer=True)
+        if refusals:
+            raise FormatError(refusals[0])
+
+    async def _receive(self, envelope: Envelope, *, answer: bool) -> list[str]:
+        messages = tuple(parse_message(value) for value in envelope.messages)
+        self._heard[envelope.sender] = self._clock.now_ms()
+        return await self.dispatch(Received(envelope.sender, messages, answer))
+
+    def _sealed(self, peer: bytes, batch: "Sequence[_Waiting]", in_reply_to: bytes | None) -> tuple[bytes, bytes]:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        values = tuple(waiting.value for waiting in batch)
+        envelope = Envelope(self._id, peer, self._clock.now_ms(), nonce, in_reply_to, values)
+        return seal(envelope, self._key), nonce
+
+    async def _pause(self, failures: int) -> None:
+        if failures:
+            longest = min(FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 16), LAST_RETRY_SECONDS)
+            await trio.sleep(longest * self._chance.uniform(0.5, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A message that waits to be sent; of those with one ``topic`` only the newest is worth sending."""
+
+    value: Value
+    size: int
+    topic: tuple[object, ...] | None
+    is_evidence: bool
+
+
+class _Outbox:
+    """What waits for one peer: evidence first, then the rest, oldest first."""
+
+    def __init__(self) -> None:
+        self._evidence = _Queue(MAX_WAITING_EVIDENCE)
+        self._others = _Queue(MAX_WAITING_MESSAGES)
+        self._filled = trio.Event()
+
+    def put(self, message: Known) -> int:
+        """Add a message; return how many others had to go for it."""
+        value = format_message(message)
+        waiting = _Waiting(value, len(pack(value)), _topic(message), isinstance(message, EvidenceBundle))
+        self._filled.set()
+        return self._queue_of(waiting).put(waiting)
+
+    def put_back(self, batch: Sequence[_Waiting]) -> None:
+        """Return what could not be sent to its place, unless something newer has taken it or there is no room."""
+        for waiting in reversed(batch):
+            self._queue_of(waiting).put_back(waiting)
+        if self._evidence.items or self._others.items:
+            self._filled.set()
+
+    async def wait(self) -> None:
+        """Wait until there is something."""
+        await self._filled.wait()
+
+    def take(self) -> list[_Waiting]:
+        """Take as much as one envelope holds."""
+        batch: list[_Waiting] = []
+        size = 0
+        for queue in (self._evidence, self._others):
+            while queue.items and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+                batch.append(queue.items.popleft())
+                size += batch[-1].size
+        if not (self._evidence.items or self._others.items):
+            self._filled = trio.Event()
+        return batch
+
+    def _queue_of(self, waiting: _Waiting) -> "_Queue":
+        return self._evidence if waiting.is_evidence else self._others
+
+
+class _Queue:
+    """Messages in order, with room for so many."""
+
+    def __init__(self, room: int) -> None:
+        self.items: deque[_Waiting] = deque()
+        self._room = room
+
+    def put(self, waiting: _Waiting) -> int:
+        for older in self._of_topic(waiting):
+            self.items.remove(older)
+        self.items.append(waiting)
+        if len(self.items) <= self._room:
+            return 0
+        self.items.popleft()
+        return 1
+
+    def put_back(self, waiting: _Waiting) -> None:
+        if len(self.items) < self._room and not self._of_topic(waiting):
+            self.items.appendleft(waiting)
+
+    def _of_topic(self, waiting: _Waiting) -> list[_Waiting]:
+        return [one for one in self.items if waiting.topic is not None and one.topic == waiting.topic]
+
+
+def _topic(message: Known) -> tuple[object, ...] | None:
+    """Tell which earlier messages this one makes pointless."""
+    match message:
+        case Summary():
+            return ("summary",)
+        case Head(origin, _, status) if status == 1:
+            return ("head", origin)
+        case GetTile(origin, level, index, _):
+            return ("tile", origin, level, index)
+        case _:
+            return None
+
+
+def _now_ms() -> int:
+    return int(trio.current_time() * 1000)
