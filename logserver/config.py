@@ -107,7 +107,9 @@ def _check_keys(path: Path, origin: str, keys: tuple[SignerKey, ...]) -> None:
             raise UsageError(f"{path}: a key in `keys` is not a log key: make one with `sameview keygen --type log`")
         # SPEC: CP-8 a log's key name equals its origin line.
         if key.name != origin:
-            raise UsageError(f"{path}: a key in `keys` is named {key.name}, not as the origin: make one with --name {origin}")
+            raise UsageError(
+                f"{path}: a key in `keys` is named {key.name}, not as the origin: make one with --name {origin}"
+            )
     if len({key.type for key in keys}) != len(keys):
         raise UsageError(f"{path}: `keys` names two keys of one algorithm: a log signs with one of each")
 

@@ -86,23 +86,33 @@ def grow(edge: Edge, entries: Sequence[bytes]) -> tuple[Edge, list[TileFile]]:
     """
     if not entries:
         return edge, []
-    size = edge.size + len(entries)
     bundle_entries = [*edge.entries, *entries]
-    files = list(_bundle_files(edge.size // TILE_WIDTH, bundle_entries))
+    hashes, tiles = grow_tiles(edge.size, edge.hashes, leaf_hashes(entries))
+    rest = len(bundle_entries) % TILE_WIDTH
+    grown = Edge(edge.size + len(entries), hashes, tuple(bundle_entries[len(bundle_entries) - rest :]))
+    return grown, [*_bundle_files(edge.size // TILE_WIDTH, bundle_entries), *tiles]
+
+
+def grow_tiles(
+    size: int, hashes: Sequence[tuple[Hash, ...]], leaves: Sequence[Hash]
+) -> tuple[tuple[tuple[Hash, ...], ...], list[TileFile]]:
+    """Append leaf hashes to the hash tiles of a tree with this size and these edge hashes (see ``Edge``).
+
+    Returns the new edge hashes and the tiles' files.
+    """
+    files: list[TileFile] = []
     levels: list[tuple[Hash, ...]] = []
-    rising: list[Hash] = leaf_hashes(entries)
-    level = 0
-    while rising or level < len(edge.hashes):
-        before = edge.hashes[level] if level < len(edge.hashes) else ()
-        first_tile = (edge.size >> (8 * level)) // TILE_WIDTH
+    rising = list(leaves)
+    while rising or len(levels) < len(hashes):
+        level = len(levels)
+        before = hashes[level] if level < len(hashes) else ()
+        first_tile = (size >> (8 * level)) // TILE_WIDTH
         rest, full, rising = _fill(level, first_tile, [*before, *rising])
         files += full
         if rest and rest != before:
             files.append(TileFile(Tile(level, first_tile + len(full), len(rest)).path(), b"".join(rest)))
         levels.append(rest)
-        level += 1
-    keep = len(bundle_entries) - len(bundle_entries) % TILE_WIDTH
-    return Edge(size, tuple(levels), tuple(bundle_entries[keep:])), files
+    return tuple(levels), files
 
 
 def _fill(level: int, first_tile: int, hashes: list[Hash]) -> tuple[tuple[Hash, ...], list[TileFile], list[Hash]]:

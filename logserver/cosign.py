@@ -6,24 +6,34 @@ moment longer and are then left behind: their cosignatures would be surplus, and
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import structlog
 import trio
 
 from runtime.client import Client, FetchError
-from tlog.add_checkpoint import AddCheckpoint, Answer, Behind, Cosigned, read_answer
+from tlog.add_checkpoint import (
+    MAX_ANSWER_BYTES,
+    AddCheckpoint,
+    Answer,
+    Behind,
+    Broken,
+    Cosigned,
+    Refused,
+    Retry,
+    SplitView,
+    Unknown,
+    read_answer,
+)
 from tlog.hashing import Hash
 from tlog.keys import VerifierKey
-from tlog.note import Note
 from tlog.policy import Policy
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint
 
 WITNESS_SECONDS = 5.0  # for one witness, retries included: beyond that it is as good as down
 GRACE_SECONDS = 0.1  # for surplus cosignatures, once the quorum is there
 ATTEMPTS = 3  # one to learn the witness's size, one to catch up, one for a race with another submitter
-MAX_ANSWER_BYTES = 64 * 1024  # 16 ML-DSA-44 lines of 3.5 kB
 
 ProveFrom = Callable[[int], Sequence[Hash]]
 """The consistency proof from an old size to the checkpoint's."""
@@ -38,6 +48,11 @@ class WitnessLink:
     url: str
     keys: tuple[VerifierKey, ...]
     size: int = field(default=0)
+
+    @property
+    def name(self) -> str:
+        """The name its keys carry."""
+        return self.keys[0].name
 
 
 def links(policy: Policy) -> list[WitnessLink]:
@@ -61,7 +76,7 @@ async def gather(
             cosigned = await _submit(client, witness, signed, prove)
             if cosigned is not None:
                 gathered = gathered.merge(cosigned)
-                if policy.cosigned(gathered).satisfied:
+                if policy.cosigned(gathered).met:
                     enough.deadline = min(enough.deadline, trio.current_time() + GRACE_SECONDS)
 
     async with trio.open_nursery() as nursery:
@@ -77,26 +92,39 @@ async def _submit(
     """One conversation: submit, and where the witness knows another size, begin from there."""
     for _ in range(ATTEMPTS):
         if witness.size > signed.size:
-            _log.warning("witness_ahead", witness=witness.keys[0].name, size=witness.size, ours=signed.size)
-            witness.size = 0  # somebody else submits for this origin, or it was restored: ask anew next time
+            # Somebody else submits for this origin, or ours was restored. Asked from 0, it says its size again.
+            _log.error("witness_ahead", witness=witness.name, size=witness.size, ours=signed.size)
+            witness.size = 0
             return None
         request = AddCheckpoint(witness.size, tuple(prove(witness.size)), signed.raw)
-        try:
-            answer = await client.fetch(
-                "POST", f"{witness.url}/add-checkpoint", body=request.format(), cap=MAX_ANSWER_BYTES, seconds=WITNESS_SECONDS
-            )
-        except FetchError as error:
-            _log.warning("witness_unreachable", witness=witness.keys[0].name, reason=str(error))
-            return None
-        match read_answer(answer.status, answer.headers.get("content-type"), answer.body, request, witness.keys):
-            case Cosigned(lines):
+        answer = await _ask(client, witness, request)
+        match answer:
+            case Cosigned(signatures):
                 witness.size = signed.size
-                note = Note(signed.note.text, (*signed.note.signatures, *lines))
-                keys = [signature.key for signature in signed.signatures]
-                return open_checkpoint(note, [*keys, *witness.keys])
+                return replace(signed, signatures=signatures).verified_only()
             case Behind(size):
                 witness.size = size
-            case other:
-                _refused(witness, other)
+            case SplitView():
+                _log.error("witness_split_view", witness=witness.name, size=signed.size)
                 return None
+            case Unknown() | Refused() | Retry() | Broken():
+                _log.warning("witness_refused", witness=witness.name, answer=repr(answer))
+                return None
+            case _:
+                assert_never(answer)
     return None
+
+
+async def _ask(client: Client, witness: WitnessLink, request: AddCheckpoint) -> Answer:
+    try:
+        answer = await client.fetch(
+            "POST",
+            f"{witness.url}/add-checkpoint",
+            body=request.format(),
+            cap=MAX_ANSWER_BYTES,
+            seconds=WITNESS_SECONDS,
+        )
+    except FetchError as error:
+        return Broken(str(error))
+    content_type, retry_after = answer.headers.get("content-type"), answer.headers.get("retry-after")
+    return read_answer(answer.status, content_type, answer.body, request, witness.keys, retry_after)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import msgpack
+import msgspec
 from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -58,7 +58,9 @@ class _Known:
             return {leaf: self.recent[leaf] for leaf in leaves if leaf in self.recent}
         found: dict[Hash, int] = {}
         for chunk in _chunks(leaves, LOOKUP_AT_ONCE):
-            rows = await connection.execute(select(ENTRY.c.leaf_hash, ENTRY.c.first_index).where(ENTRY.c.leaf_hash.in_(chunk)))
+            rows = await connection.execute(
+                select(ENTRY.c.leaf_hash, ENTRY.c.first_index).where(ENTRY.c.leaf_hash.in_(chunk))
+            )
             found.update((Hash(row.leaf_hash), row.first_index) for row in rows)
         return found
 
@@ -115,7 +117,7 @@ def _row(first: int, batch: Sequenced) -> dict[str, int | bytes]:
         "first_index": first,
         "size": batch.tree.end,
         "hashes": b"".join(batch.tree.hashes),
-        "entries": msgpack.packb(batch.fresh),
+        "entries": msgspec.msgpack.encode(batch.fresh),
     }
 
 
@@ -145,7 +147,7 @@ async def load_entries(database: Database, begin: int, end: int) -> list[bytes]:
         )
         found: list[bytes] = []
         for row in await connection.execute(overlapping):
-            entries = msgpack.unpackb(row.entries)
+            entries = msgspec.msgpack.decode(row.entries, type=list[bytes])
             found += entries[max(0, begin - row.first_index) : end - row.first_index]
         return found
 
@@ -159,5 +161,3 @@ def _chunks(items: Iterable[Hash], size: int) -> Iterator[list[Hash]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-

@@ -10,9 +10,9 @@ Commands are imported on demand because ``sameview verify`` has to start in a fi
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import override
 
 import click
+from typing_extensions import override
 
 from runtime.errors import exit_code
 
@@ -53,14 +53,21 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from sameview.version import version_line
+        from runtime.version import version_line
 
         click.echo(version_line())
         ctx.exit()
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show version and commit.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show version and commit.",
+)
 def root() -> None:
     """Check, with others, that everyone sees the same transparency log."""
 

@@ -9,7 +9,7 @@ from runtime.keyfiles import new_signer_key, read_signer_key, write_signer_key
 from tlog.keys import KeyType
 from tlog.text import is_key_name
 
-# A log's Ed25519 key signs plain notes; a witness and an observer sign timestamped cosignatures; a peer signs envelopes.
+# A log's Ed25519 key signs plain notes; witnesses and observers sign timestamped cosignatures; peers sign envelopes.
 KEY_TYPES = {
     ("log", "ed25519"): KeyType.ED25519,
     ("log", "mldsa44"): KeyType.COSIGNATURE_MLDSA44,
@@ -23,7 +23,13 @@ KEY_TYPES = {
 
 @click.command()
 @click.option("--name", required=True, help="The key name: a schema-less URL such as log.example/one.")
-@click.option("--type", "role", required=True, type=click.Choice(["log", "witness", "observer", "peer"]), help="What the key is for.")
+@click.option(
+    "--type",
+    "role",
+    required=True,
+    type=click.Choice(["log", "witness", "observer", "peer"]),
+    help="What the key is for.",
+)
 @click.option("--algorithm", default="ed25519", show_default=True, type=click.Choice(["ed25519", "mldsa44"]))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The key file to write; never overwritten.")
 def keygen(name: str, role: str, algorithm: str, out: Path) -> None:

@@ -193,7 +193,10 @@ def _free_ports(count: int) -> list[int]:
 def init(plan: Plan, role: str, config: str) -> None:
     """Run ``sameview ROLE init`` for one node."""
     done = subprocess.run(
-        [sys.executable, "-m", "sameview", role, "init", "--config", config], cwd=plan.directory, capture_output=True, text=True
+        [sys.executable, "-m", "sameview", role, "init", "--config", config],
+        cwd=plan.directory,
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         raise CannotTell(f"`sameview {role} init` failed: {done.stderr.strip()}")
@@ -205,7 +208,11 @@ async def running(plan: Plan, role: str, name: str, arguments: Sequence[str]) ->
     log_file = plan.directory / f"{name}.log"
     with log_file.open("ab") as log:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", *arguments], cwd=plan.directory, stdout=subprocess.PIPE, stderr=log, env=_environment()
+            [sys.executable, "-m", *arguments],
+            cwd=plan.directory,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=_environment(),
         )
     try:
         url = None

@@ -43,7 +43,9 @@ class Front:
     async def get(self, request: Request) -> Response:
         path = request.path_params["path"]
         if self._twin is None:
-            answer = await self._client.fetch("GET", f"{self._log_url}/{path}", cap=MAX_BUNDLE_BYTES, seconds=FETCH_SECONDS)
+            answer = await self._client.fetch(
+                "GET", f"{self._log_url}/{path}", cap=MAX_BUNDLE_BYTES, seconds=FETCH_SECONDS
+            )
             return bare(answer.status, answer.body, answer.headers.get("content-type", "text/plain; charset=utf-8"))
         if path == "checkpoint":
             return bare(200, sign_head(self._origin, self._twin.head, self._key), "text/plain; charset=utf-8")
@@ -65,7 +67,9 @@ class Front:
         while len(entries) < size:
             width = min(TILE_WIDTH, size - len(entries))
             path = EntryBundle(len(entries) // TILE_WIDTH, width).path()
-            answer = await self._client.fetch("GET", f"{self._log_url}/{path}", cap=MAX_BUNDLE_BYTES, seconds=FETCH_SECONDS)
+            answer = await self._client.fetch(
+                "GET", f"{self._log_url}/{path}", cap=MAX_BUNDLE_BYTES, seconds=FETCH_SECONDS
+            )
             entries += parse_entries(answer.body, width)
         return entries
 
@@ -78,14 +82,14 @@ def app(front: Front) -> Starlette:
 
 
 async def _serve(listen: str, log_url: str, origin: str, key: SignerKey) -> None:
-    listeners = await open_listener(listen)
+    listener = await open_listener(listen)
     async with Client() as client:
         front = app(Front(client, log_url, origin, key))
         with trio.open_signal_receiver(15, 2) as signals:
             async with trio.open_nursery() as nursery:
                 drain = trio.Event()
-                nursery.start_soon(lambda: serve(front, listeners, drain=drain))
-                sys.stdout.write(json.dumps({"event": "ready", "role": "twin", "url": url_of(listeners[0])}) + "\n")
+                nursery.start_soon(lambda: serve(front, [listener], drain=drain))
+                sys.stdout.write(json.dumps({"event": "ready", "role": "twin", "url": url_of(listener)}) + "\n")
                 sys.stdout.flush()
                 async for _ in signals:
                     drain.set()

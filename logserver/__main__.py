@@ -1,0 +1,90 @@
+"""How a log is put together: ``init`` makes its state once, ``serve`` runs it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+from starlette.applications import Starlette
+
+from logserver.app import Admission, LogApp
+from logserver.config import LogSettings, read_settings
+from logserver.cosign import links
+from logserver.files import PublicFiles
+from logserver.metrics import LogMetrics
+from logserver.store import METADATA, Sequencer, load_tree
+from logserver.tasks import Publisher, Publishing
+from runtime.client import Client
+from runtime.clock import SystemClock
+from runtime.daemon import Node, run_daemon, serve_node
+from runtime.database import open_database
+from runtime.datadir import DataDirectory
+from runtime.http import operator_routes
+from runtime.metrics import Metrics
+from runtime.register import FileRegister
+from runtime.signers import FileSigner
+from runtime.version import version_document
+
+DATABASE_NAME = "log.sqlite"
+PUBLIC_NAME = "public"
+
+
+def init(config: Path) -> None:
+    """Create the log's state: its data directory, database, public folder and register."""
+    trio.run(_init, read_settings(config))
+
+
+def serve(config: Path) -> int:
+    """Run the log until it is told to stop; its exit code."""
+    settings = read_settings(config)
+    return run_daemon("log", partial(serve_node, _node(settings), settings.listen, settings.operator_listen))
+
+
+async def _init(settings: LogSettings) -> None:
+    directory = DataDirectory.create(settings.data)
+    FileRegister.create(settings.register, settings.origin)
+    PublicFiles(directory.path / PUBLIC_NAME).create()
+    async with open_database(directory.path / DATABASE_NAME, METADATA, create=True):
+        pass
+
+
+@asynccontextmanager
+async def _node(settings: LogSettings) -> AsyncIterator[Node]:
+    directory = DataDirectory.open(settings.data, init="sameview log init")
+    files = PublicFiles(directory.path / PUBLIC_NAME)
+    with directory.lock(), FileRegister.open(settings.register, settings.origin) as register:
+        async with open_database(directory.path / DATABASE_NAME, METADATA) as database, Client() as client:
+            sequencer = Sequencer(database, await load_tree(database), settings.dedup)
+            known = await register.latest(settings.origin)
+            signers = [FileSigner(key) for key in settings.keys]
+            metrics = Metrics()
+            log_metrics = LogMetrics(metrics)
+            publisher = Publisher(
+                Publishing(
+                    origin=settings.origin,
+                    policy=settings.policy,
+                    hold_without_quorum=settings.on_missing_quorum == "hold",
+                    interval=settings.publish_interval,
+                    refresh=settings.refresh_interval,
+                ),
+                sequencer,
+                database,
+                files,
+                register,
+                signers,
+                links(settings.policy) if settings.policy else [],
+                client,
+                SystemClock(),
+                log_metrics,
+                # Tiles of every signed size are durable before its signature: growth goes on from there.
+                files.edge(known.value.size if known else 0),
+            )
+            publisher.restore(files.read_checkpoint())
+            app = LogApp(sequencer, files, lambda: publisher.published, Admission(), log_metrics)
+            yield Node(
+                vkey=signers[0].vkey.format(),
+                app=app.app(),
+                operator_app=Starlette(routes=operator_routes(metrics, publisher.problems, version_document())),
+                tasks=(publisher.run, database.wait_failed, register.wait_lost),
+            )

@@ -1,0 +1,31 @@
+"""Which Sameview this is: the distribution's version and, in a checkout, the commit."""
+
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+GIT_SECONDS = 5.0  # it answers in milliseconds, or the disk is gone
+
+
+def version_document() -> Mapping[str, str]:
+    """Version and commit; the commit is ``unknown`` outside a checkout."""
+    return {"version": version("sameview"), "commit": _commit() or "unknown"}
+
+
+def version_line() -> str:
+    """Such as ``sameview 0.1.0 (commit 1a2b3c4)``."""
+    document = version_document()
+    return f"sameview {document['version']} (commit {document['commit']})"
+
+
+def _commit() -> str | None:
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
