@@ -1,7 +1,7 @@
 # Every target works on a fresh clone: the first one that needs it installs into .venv and nowhere else.
 # `make help` lists them.
 
-PYTHON ?= python3
+PYTHON ?=# the interpreter for .venv; by default the first of 3.11 or newer that is found
 BIN := .venv/bin
 SETUP := .venv/.setup
 PACKAGES := tlog runtime gossip logserver witness monitor sameview

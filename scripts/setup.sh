@@ -8,14 +8,14 @@ venv=.venv
 locks="-r requirements/runtime.txt -r requirements/dev.txt"
 
 find_python() {
-    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python; do
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             # The interpreter itself, not a shim that may choose another one tomorrow.
             "$candidate" -c 'import sys; print(sys.executable)'
             return
         fi
     done
-    echo "make setup: no Python 3.11 or newer found; install one, or name it: make setup PYTHON=/path/to/python3.12" >&2
+    echo "make setup: found no Python 3.11 or newer; install one, or name it: make setup PYTHON=/path/to/python3" >&2
     return 1
 }
 
