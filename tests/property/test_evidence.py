@@ -1,0 +1,321 @@
+import random
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.evidence_cases import LOG, LOG_2, LOG_MLDSA, MAKERS, OTHER_LOG, POLICY, W1, W2, W3, policy
+from tests.forks import ORIGIN, CertificateLogKey, Tree, leaves, signed
+from tests.keys import NOW, witness_key
+from tlog.errors import ProofError, TlogError
+from tlog.evidence import (
+    Conviction,
+    Evidence,
+    EvidenceType,
+    Opening,
+    Openings,
+    Prefix,
+    cosigner_rollback,
+    log_rollback,
+    non_consistent,
+    quorum_split,
+    same_size,
+    verify_evidence,
+)
+from tlog.hashing import Hash, TreeHead
+from tlog.keys import SignerKey
+from tlog.note import Note
+from tlog.policy import Policy
+from tlog.proofs import prove_consistency, prove_inclusion, root_at
+from tlog.signed_checkpoint import SignedCheckpoint
+
+CT = CertificateLogKey()
+EVERYBODY = [key.verifier_key for key in (LOG, LOG_2, LOG_MLDSA, OTHER_LOG, W1, W2, W3, CT)]
+HONEST = {key.verifier_key for key in (LOG, LOG_MLDSA, CT, W1, W2)}
+W1_DECIDES = policy(W1, k=1)
+
+
+def random_hash(rng: random.Random) -> Hash:
+    return Hash(rng.randbytes(32))
+
+
+# Every fork is convicted.
+
+
+def fork(rng: random.Random) -> tuple[Tree, Tree]:
+    """A smaller and a larger tree that agree up to a random leaf; from there on, all of it or that leaf differs."""
+    small, large = sorted((rng.randint(1, 300), rng.randint(1, 300)))
+    parting = rng.randrange(small)
+    main = [random_hash(rng) for _ in range(large)]
+    other = main[:small]
+    other[parting] = random_hash(rng)
+    if rng.random() < 0.5:
+        other[parting:] = [random_hash(rng) for _ in other[parting:]]
+    return Tree(other), Tree(main)
+
+
+def test_every_fork_is_convicted_from_the_larger_tree_alone() -> None:
+    rng = random.Random(1)
+    for _ in range(3000):
+        smaller, larger = fork(rng)
+        first, second = (signed(tree.head(len(tree.rows[0])), LOG) for tree in (smaller, larger))
+        evidence = same_size(first, second) if first.size == second.size else non_consistent(first, second, larger.read)
+        verdict = verify_evidence(Evidence.parse(evidence.format()), [LOG.verifier_key])
+        assert verdict.accused == LOG.verifier_key
+        assert {statement.root_hash for statement in verdict.statements} == {first.root_hash, second.root_hash}
+
+
+def test_an_honest_pair_makes_no_evidence_of_any_type() -> None:
+    rng = random.Random(2)
+    tree = Tree(leaves(300))
+    for _ in range(200):
+        small, large = sorted((rng.randint(1, 300), rng.randint(1, 300)))
+        one = signed(tree.head(small), LOG, W1, CT, time=NOW)
+        other = signed(tree.head(large), LOG, W1, CT, time=NOW + 1)
+        for make in (
+            partial(same_size, one, other),
+            partial(non_consistent, one, other, tree.read),
+            partial(log_rollback, one, other),
+            partial(cosigner_rollback, one, other, W1.verifier_key),
+            partial(quorum_split, one, other, W1_DECIDES, tree.read),
+        ):
+            with pytest.raises(TlogError):
+                make()
+
+
+# Nobody is framed.
+
+
+class Framer:
+    """Somebody who holds every honest head, keys of his own that the verifier trusts too, and a lot of patience.
+
+    The log, its keys for Certificate Transparency and ML-DSA-44, and two of three witnesses are honest: they sign one
+    history, at times that rise. Another trusted log and the third witness sign whatever helps.
+    """
+
+    SIZE = 220
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.tree = Tree(leaves(self.SIZE))
+        self.lies = Tree(leaves(self.SIZE, "lie", common=100))
+        often, seldom = (LOG, W1, W2), (LOG, LOG_MLDSA, CT, W1, W2)  # verifying the others takes longer
+        sizes = sorted(rng.sample(range(self.SIZE + 1), 25))
+        self.honest = [
+            signed(self.tree.head(size), *(seldom if i % 4 == 0 else often), time=NOW + 10 * i + again)
+            for i, size in enumerate(sizes)
+            for again in (0, 0, 5)
+        ]
+        self.lines = [(signature.key, signature.line) for head in self.honest for signature in head.signatures]
+        self.lying = [
+            signed(
+                tree.head(rng.choice((110, 128, 200))), OTHER_LOG, W3, time=NOW + rng.randint(-99, 99), origin=origin
+            )
+            for tree in (self.tree, self.lies)
+            for origin in (ORIGIN, OTHER_LOG.name)
+            for _ in range(4)
+        ]
+
+    def evidence(self) -> Evidence:
+        type_ = self.rng.choice(list(EvidenceType))
+        heads = self.honest if self.rng.random() < 0.6 else self.honest[::5] + self.lying
+        first, second = self.rng.choice(heads), self.rng.choice(heads)
+        if self.rng.random() < 0.8 and (first.size, first.root_hash) > (second.size, second.root_hash):
+            first, second = second, first
+        sides = [first] if type_ is EvidenceType.BAD_EMPTY_HEAD else [first, second]
+        proof = self.proof(type_, first.head, second.head)
+        return Evidence(type_, tuple(self.note(side) for side in sides), proof)
+
+    def note(self, head: SignedCheckpoint) -> Note:
+        """The head as it was signed, with some lines left out, or with lines from elsewhere put in."""
+        lines = list(head.note.signatures)
+        match self.rng.randrange(10):
+            case 0:
+                lines.append(self.rng.choice(self.lines)[1])
+            case 1:
+                lines = [self.rng.choice(self.lines)[1]]
+            case 2:
+                lines = [*self.rng.choice(self.lying).note.signatures, *lines]
+            case 3:
+                lines = self.rng.sample(lines, self.rng.randint(1, len(lines)))
+            case 4 | 5:
+                pass
+            case _:
+                lines = [self.rng.choice(lines)]
+        return Note(head.note.text, tuple(lines))
+
+    def proof(self, type_: EvidenceType, first: TreeHead, second: TreeHead) -> Prefix | Openings | None:
+        match type_:
+            case EvidenceType.OPENINGS:
+                return self.openings(first, second)
+            case EvidenceType.NON_CONSISTENT | EvidenceType.COSIGNER_NON_CONSISTENT:
+                return self.prefix(first.size, second.size)
+            case EvidenceType.QUORUM_SPLIT if self.rng.random() < 0.7:
+                return self.prefix(first.size, second.size)
+            case _:
+                return None
+
+    def prefix(self, small: int, large: int) -> Prefix:
+        """A proof that holds, with another root or with changed hashes."""
+        read = self.rng.choice((self.tree, self.tree, self.lies)).read
+        old, new = (small, large) if small <= large and self.rng.random() < 0.8 else self.sizes()
+        path = self.mutated(prove_consistency(old, new, read))
+        root = self.rng.choice((random_hash(self.rng), root_at(old, self.lies.read), root_at(old, read)))
+        return Prefix(root, tuple(path))
+
+    def openings(self, first: TreeHead, second: TreeHead) -> Openings:
+        level = self.rng.randint(0, 3)
+        index = self.rng.randrange(self.SIZE) >> level
+        return Openings(level, index, *(self.opening(head.size, level, index) for head in (first, second)))
+
+    def opening(self, size: int, level: int, index: int) -> Opening:
+        tree = self.rng.choice((self.tree, self.tree, self.lies))
+        leaf = index << level
+        path = prove_inclusion(leaf, size, tree.read)[level:] if leaf < size else []
+        node = self.rng.choice((*tree.rows[level][index : index + 1], random_hash(self.rng)))
+        return Opening(node, tuple(self.mutated(path)))
+
+    def sizes(self) -> tuple[int, int]:
+        old, new = sorted((self.rng.randint(0, self.SIZE), self.rng.randint(0, self.SIZE)))
+        return old, new
+
+    def mutated(self, path: Sequence[Hash]) -> list[Hash]:
+        hashes = list(path)
+        match self.rng.randrange(5):
+            case 0:
+                hashes.insert(self.rng.randint(0, len(hashes)), random_hash(self.rng))
+            case 1 if hashes:
+                hashes.pop(self.rng.randrange(len(hashes)))
+            case 2 if hashes:
+                hashes[self.rng.randrange(len(hashes))] = self.tree.rows[0][self.rng.randrange(self.SIZE)]
+            case 3:
+                self.rng.shuffle(hashes)
+        return hashes
+
+
+def test_nobody_who_is_honest_is_ever_framed() -> None:
+    framer = Framer(random.Random(3))
+    convicted = set()
+    judged_by_proof = 0
+    for _ in range(20_000):
+        try:
+            verdict = verify_evidence(framer.evidence(), EVERYBODY, POLICY)
+        except TlogError as error:
+            judged_by_proof += isinstance(error, ProofError)
+            continue
+        assert verdict.accused not in HONEST
+        convicted.add((verdict.type, verdict.accused))
+    # The attempts come close: many fail by their hashes alone, and the liars are convicted in passing.
+    assert judged_by_proof > 5_000
+    assert {key for _, key in convicted} == {OTHER_LOG.verifier_key, W3.verifier_key}
+
+
+# Every bit is bound.
+
+
+def flips(raw: bytes, step: int = 1) -> Iterator[bytes]:
+    for bit in range(0, 8 * len(raw), step):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield bytes(flipped)
+
+
+def judged(raw: bytes) -> Conviction | None:
+    try:
+        return verify_evidence(Evidence.parse(raw), EVERYBODY, POLICY)
+    except TlogError:
+        return None
+
+
+@pytest.mark.parametrize("type_", EvidenceType, ids=lambda type_: type_.value)
+def test_no_bit_of_a_bundle_can_change(type_: EvidenceType) -> None:
+    raw = MAKERS[type_]().format()
+    assert judged(raw) is not None
+    assert [flipped for flipped in flips(raw) if judged(flipped) is not None] == []
+
+
+def mldsa_bundles() -> list[bytes]:
+    tree, other = Tree(leaves(60)), Tree(leaves(60, "other"))
+    rollback = log_rollback(signed(tree.head(60), LOG_MLDSA), signed(tree.head(50), LOG_MLDSA, time=NOW + 1))
+    return [rollback.format(), same_size(signed(tree.head(60), LOG_MLDSA), signed(other.head(60), LOG_MLDSA)).format()]
+
+
+@pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_bit_under_an_mldsa_signature_can_change(step: int) -> None:
+    for raw in mldsa_bundles():
+        assert judged(raw) is not None
+        assert [flipped for flipped in flips(raw, step) if judged(flipped) is not None] == []
+
+
+# The bundle.
+
+extension_lines = st.lists(
+    st.sampled_from([b"--", b"-- ", b"\xe2\x80\x94 x AAAAAA==", b"type same-size", b"hash", b"0"]), max_size=4
+).map(tuple)
+
+
+@given(extension_lines, extension_lines)
+@settings(deadline=None)
+def test_notes_come_apart_whatever_their_extension_lines_are(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> None:
+    trees = (Tree(leaves(9)), Tree(leaves(9, "other")))
+    first = signed(trees[0].head(9), LOG, extensions=one)
+    second = signed(trees[1].head(9), LOG, extensions=other)
+    evidence = same_size(first, second)
+    assert Evidence.parse(evidence.format()) == evidence
+
+
+@given(st.sampled_from(list(EvidenceType)), st.integers(0, 2000), st.binary(max_size=3), st.integers(0, 3))
+@settings(deadline=None, max_examples=500)
+def test_what_is_accepted_is_written_back_byte_for_byte(type_: EvidenceType, at: int, put: bytes, cut: int) -> None:
+    raw = MAKERS[type_]().format()
+    at %= len(raw)
+    changed = raw[:at] + put + raw[at + cut :]
+    try:
+        evidence = Evidence.parse(changed)
+    except TlogError:
+        return
+    assert evidence.format() == changed
+
+
+# Quorum splits.
+
+
+def random_policy(rng: random.Random) -> tuple[Policy, list[SignerKey]]:
+    """A tree of groups over three to six witnesses."""
+    keys = [witness_key(f"witness.example/q{i}") for i in range(rng.randint(3, 6))]
+    lines = [f"log {LOG.verifier_key}", *(f"witness w{i} {key.verifier_key}" for i, key in enumerate(keys))]
+    names = [f"w{i}" for i in range(len(keys))]
+    for number in range(rng.randint(1, 3)):
+        rng.shuffle(names)
+        members, names = names[: rng.randint(1, len(names))], names
+        names = [*names[len(members) :], f"g{number}"]
+        lines.append(f"group g{number} {rng.randint(1, len(members))} {' '.join(members)}")
+    lines += [f"group top {rng.randint(1, len(names))} {' '.join(names)}", "quorum top", ""]
+    return Policy.parse("\n".join(lines).encode()), keys
+
+
+def random_quorum(rule: Policy, keys: list[SignerKey], rng: random.Random) -> list[SignerKey]:
+    """Witnesses that satisfy the policy and of whom none can be left out."""
+    quorum = dict(enumerate(keys))
+    for i in rng.sample(range(len(keys)), len(keys)):
+        fewer = {j: key for j, key in quorum.items() if j != i}
+        if rule.satisfied_by([f"w{j}" for j in fewer]):
+            quorum = fewer
+    return list(quorum.values())
+
+
+def test_a_quorum_split_names_at_least_as_many_parties_as_any_two_quorums_share() -> None:
+    rng = random.Random(4)
+    one, other = Tree(leaves(30)).head(30), Tree(leaves(30, "other")).head(30)
+    exactly = 0
+    for _ in range(200):
+        rule, keys = random_policy(rng)
+        sides = [random_quorum(rule, keys, rng) for _ in range(2)]
+        evidence = quorum_split(signed(one, LOG, *sides[0]), signed(other, LOG, *sides[1]), rule)
+        verdict = verify_evidence(evidence, [], rule)
+        assert verdict.cosigners == tuple(sorted({key.name for key in sides[0]} & {key.name for key in sides[1]}))
+        assert len(verdict.cosigners) >= rule.inter()
+        exactly += len(verdict.cosigners) == rule.inter()
+    assert exactly > 20
