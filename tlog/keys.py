@@ -15,8 +15,11 @@ another id. What the public key of a vkey is depends on the type:
 Here are only the bare signature schemes. What a signature says, and which bytes it is made over, is told by
 ``tlog.cosignature``; whoever has a note to check calls ``tlog.note.open_note``.
 
-Ed25519 public keys that are not canonical encodings of points of the prime-order subgroup are refused: under a
-low-order key one signature can fit many messages, so it would bind nobody.
+Ed25519 is verified by libsodium's rule: cofactorless, S reduced, the encodings of the key and of R canonical, neither
+of them of low order. That is the rule of Go and OpenSSL without the signatures whose key or R has low order, so what is
+accepted here is accepted by them; who makes one of the others gives away the private key. Keys that are not points of
+the prime-order subgroup are refused when they are read: under a low-order key one signature fits many messages and
+would bind nobody.
 """
 
 import re
@@ -30,7 +33,7 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point, crypto_sign, crypt
 from nacl.exceptions import BadSignatureError as NaclBadSignatureError
 
 from tlog.errors import FormatError, SignatureError
-from tlog.text import cut, decode_base64, encode_base64, is_key_name, parse_key_name
+from tlog.text import MAX_ORIGIN_BYTES, cut, decode_base64, encode_base64, is_key_name, parse_key_name
 
 if TYPE_CHECKING:  # importing it takes longer than a whole verification, and most runs never need it
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -92,8 +95,9 @@ class VerifierKey:
         """Name a public key and compute its id.
 
         Raises:
-            FormatError: these bytes are no public key of that type.
+            FormatError: these bytes are no public key of that type, or it cannot have this name.
         """
+        _check_name(type, name)
         _check_public_key(type, public_key)
         return cls(name, key_id(name, type, public_key), type, public_key)
 
@@ -149,10 +153,10 @@ class SignerKey:
     def __post_init__(self) -> None:
         if len(self.seed) != SEED_BYTES:
             raise ValueError(f"a seed is {SEED_BYTES} bytes long")
-        if not is_key_name(self.name):
-            raise ValueError("a key name is not empty and has no space and no plus sign")
-        public_key = _public_key(self.type, self.seed)
-        verifier_key = VerifierKey(self.name, key_id(self.name, self.type, public_key), self.type, public_key)
+        try:
+            verifier_key = VerifierKey.of(self.name, self.type, _public_key(self.type, self.seed))
+        except FormatError as error:
+            raise ValueError(str(error)) from None
         object.__setattr__(self, "verifier_key", verifier_key)
 
     @classmethod
@@ -162,12 +166,10 @@ class SignerKey:
         if not data.startswith(_PRIVATE):
             raise FormatError("a private key begins with PRIVATE+KEY+")
         name, claimed_id, data = _parse_key_text(data.removeprefix(_PRIVATE))
-        type = _key_type(data)
-        if type in (KeyType.ECDSA, KeyType.RFC6962):
-            raise FormatError("keys of this type only verify")
-        if len(data) != 1 + SEED_BYTES:
-            raise FormatError(f"the seed is not {SEED_BYTES} bytes long")
-        key = cls(name, type, data[1:])
+        try:
+            key = cls(name, _key_type(data), data[1:])
+        except ValueError as error:
+            raise FormatError(str(error)) from None
         if key.verifier_key.id != claimed_id:
             raise FormatError("the key ID is not the one of this key")
         return key
@@ -212,6 +214,14 @@ def _key_type(data: bytes) -> KeyType:
         return KeyType(data[0])
     except ValueError:
         raise FormatError("unknown key type") from None
+
+
+def _check_name(type: KeyType, name: str) -> None:
+    if not is_key_name(name):
+        raise FormatError("a key name is empty or contains a space or a plus sign")
+    # SPEC: CS-14 The cosigner name of a 0x06 signature is 1 to 255 bytes long, because it is signed with its length.
+    if type is KeyType.COSIGNATURE_MLDSA44 and len(name.encode()) > MAX_ORIGIN_BYTES:
+        raise FormatError(f"the name of an ML-DSA-44 key is longer than {MAX_ORIGIN_BYTES} bytes")
 
 
 def _check_public_key(type: KeyType, public_key: bytes) -> None:
