@@ -46,11 +46,11 @@ class CompactRange:
         if right.begin != self.end:
             raise ValueError("the ranges are not neighbours")
         stack = list(zip(_nodes(self.begin, self.end), self.hashes, strict=True))
-        for (level, index), node in zip(_nodes(right.begin, right.end), right.hashes, strict=True):
-            while stack and index & 1 and stack[-1][0] == (level, index - 1):
+        for (size, index), node in zip(_nodes(right.begin, right.end), right.hashes, strict=True):
+            while stack and index & 1 and stack[-1][0] == (size, index - 1):
                 node = node_hash(stack.pop()[1], node)
-                level, index = level + 1, index >> 1
-            stack.append(((level, index), node))
+                size, index = size << 1, index >> 1
+            stack.append(((size, index), node))
         return CompactRange(self.begin, right.end, tuple(node for _, node in stack))
 
     def root(self) -> Hash:
@@ -79,12 +79,12 @@ def _parts(begin: int, end: int) -> tuple[int, int]:
 
 
 def _nodes(begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield level and index of each subtree of a range, from left to right."""
+    """Yield size and index of each subtree of a range, from left to right."""
     rising, falling = _parts(begin, end)
     sizes = [1 << level for level in range(rising.bit_length()) if rising >> level & 1]
     sizes += [1 << level for level in reversed(range(falling.bit_length())) if falling >> level & 1]
     for size in sizes:
-        yield size.bit_length() - 1, begin // size
+        yield size, begin // size
         begin += size
 
 
@@ -96,10 +96,10 @@ def _range_of(begin: int, row: list[Hash]) -> CompactRange:
     while row:
         if first & 1:
             rising.append(row[0])
-            first, row = first + 1, row[1:]
+            row = row[1:]
         if len(row) & 1:
             falling.append(row[-1])
-        first, row = first >> 1, node_hashes(row)
+        first, row = (first + 1) >> 1, node_hashes(row)
     return CompactRange(begin, end, (*rising, *reversed(falling)))
 
 
