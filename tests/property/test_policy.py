@@ -160,7 +160,8 @@ def test_what_is_written_is_read_back_as_the_same_policy(policy: Policy) -> None
 
 @given(policies(), st.randoms(use_true_random=False))
 def test_comments_blanks_and_the_order_of_unrelated_lines_mean_nothing(policy: Policy, choices: Random) -> None:
-    logs, rest = [], []
+    logs: list[bytes] = []
+    rest: list[bytes] = []
     for line in policy.format().splitlines(keepends=True):
         (logs if line.startswith(b"log ") else rest).append(line.replace(b" ", choices.choice([b"\t", b"  ", b" \t "])))
     noise = [b"# comment \xff\n", b"\n", b" \t\n", b"\t # quorum none\n"]
