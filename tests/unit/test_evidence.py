@@ -453,6 +453,16 @@ def test_two_openings_of_one_place_convict_at_every_level(sizes: tuple[int, int]
         assert convict(evidence, LOG).accused == LOG.verifier_key
 
 
+def test_openings_under_heads_of_one_size_have_one_order() -> None:
+    one, other = signed(MAIN.head(60), LOG), signed(FORK.head(60), LOG)
+    evidence = openings(one, opening(MAIN, 50, 60), other, opening(FORK, 50, 60), 50)
+    proof = evidence.proof
+    assert isinstance(proof, Openings)
+    swapped = replace(proof, first=proof.second, second=proof.first)
+    with pytest.raises(ProofError, match="order"):
+        convict(replace(evidence, notes=evidence.notes[::-1], proof=swapped), LOG)
+
+
 def test_an_opening_at_a_level_does_not_contain_the_leaf() -> None:
     proof = make_openings().proof
     assert isinstance(proof, Openings)
