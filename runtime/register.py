@@ -35,6 +35,7 @@ from runtime.files import create_file, replace_file
 from runtime.statecounter import StateCounter as StateCounter  # part of this module's interface
 from tlog.advance import Advance, Refresh, Statement
 from tlog.hashing import HASH_SIZE, Hash
+from tlog.text import MAX_INTEGER
 
 MAX_REGISTER_BYTES = 1024 * 1024  # one statement, whose extension lines cannot exceed a note's 96 KiB, even in base64
 
@@ -344,10 +345,13 @@ def _from_row(row: Row[*tuple[str, int, bytes, int, bytes]]) -> Statement:
     return Statement(row.origin, row.size, Hash(row.root_hash), row.time, extensions)
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+
+
 class _Stated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    size: int
+    size: _Number
     root_hash: Annotated[bytes, msgspec.Meta(min_length=HASH_SIZE, max_length=HASH_SIZE)]
-    time: int
+    time: _Number
     extensions: tuple[bytes, ...]
 
 
@@ -356,7 +360,7 @@ class _Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     version: Literal[1] = 1
     origin: str
-    epoch: int
+    epoch: _Number
     stated: _Stated | None = None
 
     @classmethod
@@ -383,15 +387,18 @@ def _read_held(path: Path) -> _Held:
         with (path / _FILE_NAME).open("rb") as file:
             data = file.read(MAX_REGISTER_BYTES)
         held = msgspec.json.decode(data, type=_Held)
+        if held.format() == data:
+            return held
     except FileNotFoundError:
         raise UsageError(_missing(path)) from None
     except OSError as error:
         raise UsageError(f"cannot read the register {path}: {error.strerror}") from None
     except msgspec.MsgspecError:
-        raise UsageError(
-            f"the register {path} is damaged: what its key stated last is unknown, so it must not sign again"
-        ) from None
-    return held
+        pass  # damaged, as one that has another spelling than ours
+    raise UsageError(
+        f"the register {path} is damaged: put it back as it was. What the key stated last is unknown otherwise, and it "
+        "must not sign again"
+    )
 
 
 def _missing(path: Path) -> str:
