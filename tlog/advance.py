@@ -120,7 +120,13 @@ def decide(known: Statement | None, old_size: int, new: Checkpoint, path: Sequen
 
 
 def _inconsistency(known: Statement | None, new: Checkpoint, path: Sequence[Hash]) -> str | None:
-    """Say why the new tree is not shown to extend the known one; None when it is."""
+    """Say why the new tree is not shown to extend the known one; None when it is.
+
+    Size and root hash are all that counts.
+    """
+    # SPEC: CP-7, CP-15 A signer signs no two checkpoints between which no consistency proof can exist.
+    # SPEC: CS-19 That is what every cosignature says, whatever else its key may state.
+    # SPEC: CS-12 Nothing is said of extension lines: two checkpoints that differ in them alone are consistent.
     if known is None or known.size == 0:
         # SPEC: W-17 The proof MUST be empty if the old size is zero.
         return "the consistency proof from size 0 is not empty" if path else None

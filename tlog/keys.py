@@ -75,6 +75,7 @@ def key_id(name: str, type: KeyType, public_key: bytes) -> bytes:
             pass
         case _:
             assert_never(type)
+    # SPEC: SN-17 A public key under another type has another ID, because the type is part of what is hashed.
     # SPEC: SN-11 The key ID is SHA-256(key name || LF || signature type || public key)[:4].
     # SPEC: CS-3 For type 0x04 it is computed over the 32-byte Ed25519 key.
     # SPEC: CS-4 For type 0x06 it is computed over the 1312-byte ML-DSA-44 key.

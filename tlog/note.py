@@ -161,7 +161,7 @@ def message_to_sign(key: VerifierKey, text: bytes, time: int) -> bytes:
             return cosignature_message(time, text)
         case KeyType.COSIGNATURE_MLDSA44:
             checkpoint = _without_extensions(text)
-            # SPEC: CS-17 For a checkpoint start MUST be 0 and end the size of the tree.
+            # SPEC: CS-17, W-24 For a checkpoint start MUST be 0 and end the size of the tree.
             return subtree_message(key.name, time, checkpoint.origin, 0, checkpoint.size, checkpoint.root_hash)
         case KeyType.RFC6962:
             checkpoint = _without_extensions(text)
@@ -194,7 +194,7 @@ def _lines_of(
     """The first line of each known key."""
     unseen = dict(known)
     for line in lines:
-        # SPEC: SN-6 Signatures of unknown keys MUST be ignored, also if only the name or only the ID matches.
+        # SPEC: SN-6, CP-11 Signatures of unknown keys MUST be ignored, also if only the name or only the ID matches.
         # SPEC: CP-13 Two lines of one key count once.
         key = unseen.pop((line.name, line.key_id), None)
         if key is not None:

@@ -57,6 +57,7 @@ BAD_EMPTY = Checkpoint(ORIGIN, 0, leaf_hash(b"not empty"))
 STRAY = [leaf_hash(b"stray")]
 
 CASES: list[tuple[str, Statement | None, int, Checkpoint, list[Hash], int, Decision | type[Decision]]] = [
+    # SPEC: CP-7, CS-19 What extends the known tree is stated. SPEC: W-17 From size 0 without a proof.
     ("a first empty tree", None, 0, checkpoint(0), [], NOW, Advance(stated(0, NOW))),
     ("a first tree", None, 0, checkpoint(7), [], NOW, Advance(stated(7, NOW))),
     ("growth from the empty tree", known(0), 0, checkpoint(7), [], NOW, Advance(stated(7, NOW))),
@@ -65,15 +66,15 @@ CASES: list[tuple[str, Statement | None, int, Checkpoint, list[Hash], int, Decis
     ("the same tree", known(5), 5, checkpoint(5), [], NOW, Refresh(stated(5, NOW))),
     ("the same empty tree", known(0), 0, checkpoint(0), [], NOW, Refresh(stated(0, NOW))),
     ("the same tree, same time", known(5, NOW), 5, checkpoint(5), [], NOW, Refresh(stated(5, NOW))),
-    # Malformed comes before everything that needs state or proof.
+    # SPEC: W-12 Malformed comes before everything that needs state or proof.
     ("old above size", known(5), 6, checkpoint(5), [], NOW, Malformed),
     ("old above a bad empty tree", known(5), 6, BAD_EMPTY, STRAY, NOW, Malformed),
     ("old above size, first contact", None, 1, checkpoint(0), [], NOW, Malformed),
-    # The empty root comes before the comparison with what is known.
+    # SPEC: W-16 The empty root comes before the comparison with what is known.
     ("first bad empty tree", None, 0, BAD_EMPTY, [], NOW, Inconsistent),
     ("a bad empty tree over a larger one", known(5), 0, BAD_EMPTY, [], NOW, Inconsistent),
     ("a bad empty tree over the empty one", known(0), 0, BAD_EMPTY, [], NOW, Inconsistent),
-    # Stale comes before the proof, and tells the size to start from.
+    # SPEC: W-13 Stale comes before the proof, and tells the size to start from.
     ("old below known", known(5), 4, checkpoint(9), proof(4, 9), NOW, Stale(5)),
     ("old above known", known(5), 6, checkpoint(9), proof(6, 9), NOW, Stale(5)),
     ("old 0 over a known tree", known(5), 0, checkpoint(9), [], NOW, Stale(5)),
@@ -82,7 +83,7 @@ CASES: list[tuple[str, Statement | None, int, Checkpoint, list[Hash], int, Decis
     ("old above the known empty tree", known(0), 3, checkpoint(9), proof(3, 9), NOW, Stale(0)),
     ("a smaller tree", known(9), 5, checkpoint(5), [], NOW, Stale(9)),
     ("the honest empty tree over a larger one", known(9), 0, checkpoint(0), [], NOW, Stale(9)),
-    # The proof.
+    # SPEC: W-17, W-18, W-19 The proof.
     ("a stray proof at first contact", None, 0, checkpoint(7), STRAY, NOW, Inconsistent),
     ("a stray proof from the empty tree", known(0), 0, checkpoint(7), STRAY, NOW, Inconsistent),
     ("a stray proof from empty to empty", known(0), 0, checkpoint(0), STRAY, NOW, Inconsistent),
@@ -119,6 +120,7 @@ def test_a_refusal_says_why() -> None:
 
 
 def test_states_the_extension_lines_of_the_new_checkpoint() -> None:
+    # SPEC: CS-12 They neither contradict nor confirm anything.
     new = dataclasses.replace(checkpoint(5), extensions=(b"extra",))
     decision = decide(known(5), 5, new, [], NOW)
     assert isinstance(decision, Refresh)
