@@ -69,7 +69,7 @@ class Cosigner:
             decision = decide(statement, submission.old_size, checkpoint.checkpoint, submission.path, self._clock.now())
             match decision:
                 case Advance() | Refresh():
-                    # SPEC: W-21, W-27 the record of the latest checkpoint is persisted, by compare-and-swap, before any response.
+                    # SPEC: W-21, W-27 the record moves, persisted by compare-and-swap, before any response.
                     persisted = await self._register.advance(statement, decision, accepted_record(checkpoint))
                     if not isinstance(persisted, Conflict):
                         lines = await self._sign(persisted)
