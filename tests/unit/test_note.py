@@ -437,7 +437,7 @@ def test_keys_that_sign_checkpoints_sign_nothing_else(key: VerifierKey) -> None:
 
 
 def test_a_subtree_cosignature_of_a_part_of_the_tree_is_none_of_the_checkpoint() -> None:
-    """CS-17: start is 0 and end the size."""
+    """CS-17, W-24: start is 0 and end the size."""
     message = subtree_message(PQ.name, 0, CHECKPOINT.origin, 256, 257, CHECKPOINT.root_hash)
     with pytest.raises(BadSignatureError):
         opened(signature_line(PQ.verifier_key, 0, PQ.sign(message)), keys=(PQ,))
