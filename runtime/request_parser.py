@@ -30,12 +30,13 @@ class RequestError(FormatError):
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What stands before the body. ``raw_path`` and ``query`` are as sent, ``path`` is decoded.
+    """What stands before the body. ``target``, ``raw_path`` and ``query`` are as sent, ``path`` is decoded.
 
     ``has_body`` says whether parts of a body and a ``RequestEnd`` follow; otherwise the head is the whole request.
     """
 
     method: str
+    target: bytes
     path: str
     raw_path: bytes
     query: bytes
@@ -188,6 +189,7 @@ class RequestParser:
         raw_path, _, query = target.partition(b"?")
         return RequestHead(
             method.decode("ascii"),
+            target,
             _decoded(raw_path),
             raw_path,
             query,
@@ -329,7 +331,7 @@ _HOST = re.compile(
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]++\](?::[0-9]{0,5})?"
 )
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[\t ]*+;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _END: Final = RequestEnd()
