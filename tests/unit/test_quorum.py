@@ -94,3 +94,8 @@ def test_witnesses_outside_of_the_quorum_do_not_matter() -> None:
 
 def test_names_of_no_witness_are_neither_heard_nor_excluded() -> None:
     assert (flat(3, 2).margin(["g", "stranger"]), flat(3, 2).cost(["g", "stranger"])) == (-1, 2)
+
+
+def test_a_share_of_a_party_is_rounded_up_to_a_party() -> None:
+    scattered = Rule({"ed": "one", "ml": "one", "two": "two"}, (Group("q", 1, ("ed", "ml", "two")),), "q")
+    assert (scattered.minq(), scattered.inter(), scattered.block()) == (1, 0, 2)
