@@ -345,6 +345,13 @@ def test_trees_of_the_go_checksum_database(case: Json) -> None:
             opened(case["note"].raw, SUMDB["vkey"].text)
 
 
+def test_trees_of_the_test_server_of_the_go_client_and_its_fork() -> None:
+    case = load("golang-mod/sumdb_client.json")
+    for size, note in case["signed_trees"].items:
+        assert opened(note.raw, case["vkey"].text).size == int(size)
+    assert opened(case["fork"]["old_signed_tree"].raw, case["vkey"].text).size == 5
+
+
 @pytest.mark.parametrize("id", ["go-sumdb-30055305", "go-sumdb-35225469"])
 def test_quoted_trees_of_the_go_checksum_database(id: str) -> None:
     case = inline(id)
@@ -650,6 +657,19 @@ def test_a_real_sigsum_tree_head_and_its_cosignatures() -> None:
         line = signature_line(key, int(time), bytes.fromhex(body))
         (opened_line,) = open_note(Note(checkpoint.note.text, (line,)), [key])
         assert opened_line.timestamp == int(time)
+
+
+@pytest.mark.parametrize("case", load("sigsum-go/proofs.json")["proofs"].all, ids=lambda case: case["file"].text)
+def test_tree_heads_in_sigsum_proofs(case: Json) -> None:
+    fields = _ascii_fields(vector(f"sigsum-go/{case['file'].text}").read_text())
+    root, signature = (bytes.fromhex(fields[name][0]) for name in ("root_hash", "signature"))
+    checkpoint = _verify_sigsum(case["log_key_hex"].hex, int(fields["size"][0]), root, signature)
+    witnesses = case.get("witness_keys_hex")
+    for public_key, cosignature in zip(witnesses.all if witnesses else [], fields.get("cosignature", []), strict=True):
+        hash, time, body = cosignature.split()
+        assert sha256(public_key.hex).hexdigest() == hash
+        key = VerifierKey.of("witness.example", KeyType.COSIGNATURE_ED25519, public_key.hex)
+        open_note(Note(checkpoint.note.text, (signature_line(key, int(time), bytes.fromhex(body)),)), [key])
 
 
 def _verify_sigsum(public_key: bytes, size: int, root: bytes, signature: bytes) -> SignedCheckpoint:
