@@ -5,6 +5,8 @@ an answer usually fits into the socket's buffer.
 """
 
 import socket
+import struct
+from contextlib import suppress
 
 import trio
 
@@ -58,6 +60,11 @@ class Channel:
                 return
             while thrown_away < self._limits.linger_bytes and (data := await self.read()):
                 thrown_away += len(data)
+
+    def break_off(self) -> None:
+        """Make ``close`` reset the connection, so that nobody takes what was sent for the whole answer."""
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def close(self) -> None:
         self._socket.close()

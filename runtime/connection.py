@@ -62,9 +62,9 @@ class Connection:
             self._waiting.cancel()
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing of a request has come yet."""
-        return self._waits_for is _WaitsFor.REQUEST
+    def idle_until(self) -> float | None:
+        """When it will be closed for want of a request; None while there is one."""
+        return self._waiting.deadline if self._waits_for is _WaitsFor.REQUEST else None
 
     async def _serve(self) -> None:
         served = 0
@@ -86,6 +86,8 @@ class Connection:
                 if not (data := await self._channel.read()):
                     self._waits_for = _WaitsFor.REQUEST  # hung up in the middle of a head: there is nobody to tell
                     return None
+                if self._waiting.cancel_called:
+                    return None  # it came in the instant of being too late; the application would be cancelled
                 self._parser.feed(data)
                 event = self._parser.next_event()
                 if event is None and self._waits_for is _WaitsFor.REQUEST:

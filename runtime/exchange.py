@@ -87,11 +87,13 @@ class Exchange:
         """Say what the application left unsaid. Whether the connection can serve another request."""
         if self._gone:
             return False
-        if self._head_sent:
-            if self._complete and not self._keeps:
+        if self._complete:
+            if not self._keeps:
                 await self._channel.hang_up()
-            # An answer cut short has to look cut short: no chunk that ends it, no bytes that fill it up.
-            return self._complete and self._keeps
+            return self._keeps
+        if self._head_sent:
+            self._channel.break_off()
+            return False
         await self._channel.write(refusal(self._fault or _NO_ANSWER, self._date))
         await self._channel.hang_up()
         return False
@@ -140,8 +142,8 @@ class Exchange:
     # The response
 
     def _start(self, message: Message) -> None:
-        if self._status:
-            raise RuntimeError("the response has started")
+        if self._status or not 200 <= message["status"] <= 599:
+            raise RuntimeError("a response starts once, with a final status")
         self._fields = GivenFields.of(message.get("headers", ()))
         self._left = self._fields.length
         self._status = message["status"]
@@ -151,11 +153,11 @@ class Exchange:
         if not self._status or self._complete:
             raise RuntimeError("a response has a start, then a body that ends once")
         before = b"" if self._head_sent else self._head_bytes(len(body), more)
+        data = before + self._framed(body, more)
         self._head_sent = True
         self._complete = not more
         if self._watch is not None and not more:
             self._watch.cancel()
-        data = before + self._framed(body, more)
         if data:
             await self._write(data)
 
@@ -201,7 +203,6 @@ class Exchange:
         if self._left is not None:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
-                self._keeps = self._complete = False
                 raise RuntimeError("the body is not as long as its Content-Length says")
         return body
 

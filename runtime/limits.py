@@ -52,5 +52,5 @@ class Limits:
     linger_bytes: int = 1024 * 1024
     """Unread bytes thrown away in that time, about what socket buffers hold."""
 
-    drain_seconds: float = 30.0
-    """For requests in flight after a drain begins: orchestrators kill what has not ended after as long."""
+    drain_seconds: float = 20.0
+    """For requests in flight after a drain begins: orchestrators kill after 30, and there is more to close."""

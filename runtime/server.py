@@ -100,7 +100,7 @@ class _Server:
 
     async def _serve(self, connection: Connection) -> None:
         try:
-            if len(self._served) >= self._limits.connections:
+            if len(self._served) >= self._limits.connections and not self._make_room():
                 await connection.turn_away()
                 return
             self._served.add(connection)
@@ -110,6 +110,16 @@ class _Server:
         finally:
             self._served.discard(connection)
             self._slots.release()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest for a request: idle clients shall not keep others out."""
+        waiting = {c: until for c in self._served if (until := c.idle_until) is not None}
+        if not waiting:
+            return False
+        longest = min(waiting, key=waiting.__getitem__)
+        longest.finish()
+        self._served.discard(longest)
+        return True
 
 
 async def _listen(family: socket.AddressFamily, address: object) -> trio.SocketListener:
