@@ -98,6 +98,7 @@ class Gossip:
         self._chance = random.Random(secrets.token_bytes(32))  # noqa: S311 # it picks peers and spreads load, no more
         self._turn = trio.Lock()
         self._changed = trio.Event()
+        self._released = False
 
     async def dispatch(self, event: Event) -> list[str]:
         """Take an event into account, with all that follows; return the reasons for refusing what it brought.
@@ -130,9 +131,16 @@ class Gossip:
         if refusals:
             raise FormatError(refusals[0])
         outbox = self._outboxes[envelope.sender]
-        with trio.move_on_after(min(max(wait, 0.0), MAX_WAIT_SECONDS)):
-            await outbox.wait()
+        if not self._released:
+            with trio.move_on_after(min(max(wait, 0.0), MAX_WAIT_SECONDS)):
+                await outbox.wait()
         return self._sealed(envelope.sender, outbox.take(), envelope.nonce)[0]
+
+    def release(self) -> None:
+        """Answer every request that is held open, now and from now on: the program is about to end."""
+        self._released = True
+        for outbox in self._outboxes.values():
+            outbox.release()
 
     async def run(self, *, hold_open: bool = False) -> None:
         """Keep the machine's time and deliver its messages, for ever.
@@ -266,6 +274,10 @@ class _Outbox:
     async def wait(self) -> None:
         """Wait until there is something."""
         await self._filled.wait()
+
+    def release(self) -> None:
+        """Let whoever waits go on."""
+        self._filled.set()
 
     def take(self) -> list[_Waiting]:
         """Take as much as one envelope holds."""

@@ -70,6 +70,11 @@ class Mirror:
         return min(self._draft, self._limit)
 
     @property
+    def tail(self) -> tuple[Hash, ...]:
+        """The leaf hashes of the last, partial tile of the draft."""
+        return self._draft_edge
+
+    @property
     def draft_edge(self) -> bytes:
         """The leaf hashes of the last, partial tile of the draft where the level-0 file does not hold them."""
         return b"".join(self._draft_edge) if self._draft > self._limit else b""
@@ -78,6 +83,15 @@ class Mirror:
         """Return the hash of a perfect subtree of the committed tree: a ``ReadNode``."""
         return self._node(level, index, self._committed, self._edge)
 
+    def read_draft(self, level: int, index: int) -> Hash:
+        """Return the hash of a perfect subtree of the draft."""
+        return self._node(level, index, self._draft, self._draft_edge)
+
+    def misses(self, tile: int) -> bool:
+        """Tell whether this is a full level-0 tile whose hashes were dropped."""
+        first = tile * TILE_WIDTH
+        return self._limit <= first and first + TILE_WIDTH <= self._committed and tile not in self._lent
+
     def extend(self, leaves: Sequence[Hash]) -> None:
         """Add leaf hashes to the draft."""
         edge = [*self._draft_edge, *leaves]
@@ -85,6 +99,9 @@ class Mirror:
         tile = self._draft // TILE_WIDTH
         while len(edge) >= TILE_WIDTH:
             self._close_tile(1, tile, edge[:TILE_WIDTH])
+            if tile == self._committed // TILE_WIDTH and tile * TILE_WIDTH >= self._limit:
+                # Proofs from the committed tree to this one need the hashes within its last tile.
+                self._borrow(tile, edge[:TILE_WIDTH])
             edge = edge[TILE_WIDTH:]
             tile += 1
         self._draft += len(leaves)
@@ -92,7 +109,7 @@ class Mirror:
 
     def draft_head(self) -> TreeHead:
         """Compute the tree head of the draft: compare it with a signed one."""
-        return TreeHead(self._draft, root_at(self._draft, self._draft_node))
+        return TreeHead(self._draft, root_at(self._draft, self.read_draft))
 
     def sync(self) -> None:
         """Make the draft durable; after that its size may be committed to the database."""
@@ -108,6 +125,7 @@ class Mirror:
 
     def abandon(self) -> None:
         """Forget the draft."""
+        self._lent.pop(self._committed // TILE_WIDTH, None)
         self._draft, self._draft_edge = self._committed, self._edge
         self._cut(self._committed, min(self._committed, self._limit))
 
@@ -121,9 +139,7 @@ class Mirror:
             raise ProofError("not a full tile of this tree")
         if _root_of(hashes) != self.read(TILE_HEIGHT, tile):
             raise ProofError("the hashes are not those of the tile")
-        self._lent[tile] = list(hashes)
-        if len(self._lent) > MAX_LENT_TILES:
-            del self._lent[next(iter(self._lent))]
+        self._borrow(tile, hashes)
 
     def close(self) -> None:
         """Close the files."""
@@ -133,8 +149,10 @@ class Mirror:
 
     # Reading nodes.
 
-    def _draft_node(self, level: int, index: int) -> Hash:
-        return self._node(level, index, self._draft, self._draft_edge)
+    def _borrow(self, tile: int, hashes: Sequence[Hash]) -> None:
+        self._lent[tile] = list(hashes)
+        if len(self._lent) > MAX_LENT_TILES:
+            del self._lent[next(iter(self._lent))]
 
     def _node(self, level: int, index: int, size: int, edge: Sequence[Hash]) -> Hash:
         if (index + 1) << level > size:

@@ -12,6 +12,7 @@ from gossip.core.state import (
     MAX_EVIDENCE,
     Count,
     Held,
+    Ignored,
     Keep,
     Log,
     Raise,
@@ -40,12 +41,12 @@ def evidence_seen(turn: Turn, message: EvidenceBundle, peer: bytes) -> None:
             raise FormatError("the bundle is of another class than the message says")
         log = turn.state.rules.logs.get(origin_id(Checkpoint.parse(evidence.notes[0].text).origin))
         if log is None:
-            turn.emit(Count("evidence about an unknown log"))
+            turn.emit(Count(Ignored.EVIDENCE_OF_UNKNOWN_LOG))
             return
         conviction = _verified(turn.state, log, evidence)
     except SignatureError:
         # Perhaps the peer knows a key that we do not: a differing configuration is no attack.
-        turn.emit(Count("evidence under an unknown key"))
+        turn.emit(Count(Ignored.EVIDENCE_UNDER_UNKNOWN_KEY))
         return
     except (FormatError, ProofError) as error:
         turn.emit(Refuse(f"evidence is refused: {error}"))
@@ -68,7 +69,7 @@ def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | 
     if conviction.id in turn.state.evidence:
         return
     if not has_room(turn.state, held.place):
-        turn.emit(Count("evidence beyond what is kept"))
+        turn.emit(Count(Ignored.EVIDENCE_WITHOUT_ROOM))
         return
     turn.state = replace(turn.state, evidence={**turn.state.evidence, conviction.id: held})
     if conviction.accused in log.keys:

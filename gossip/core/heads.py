@@ -23,6 +23,7 @@ from gossip.core.state import (
     Clear,
     Count,
     Follow,
+    Ignored,
     Log,
     Pending,
     ProofFound,
@@ -56,12 +57,12 @@ def head_seen(turn: Turn, origin: bytes, raw: bytes, via: bytes | None, candidat
     """Look at a note that somebody calls a head of this log."""
     log = turn.state.rules.logs.get(origin)
     if log is None:
-        turn.emit(Count("head of an unknown log"))
+        turn.emit(Count(Ignored.HEAD_OF_UNKNOWN_LOG))
         return
     branch = turn.state.branch(origin)
     if branch.convicted:
         # Whatever a convicted log signs, the verdict stands; keeping all of it would let the log fill the disk.
-        turn.emit(Count("head of a convicted log"))
+        turn.emit(Count(Ignored.HEAD_OF_CONVICTED_LOG))
         return
     if branch.signed is not None and branch.signed.raw == raw:
         return
@@ -186,13 +187,13 @@ def _opened(turn: Turn, log: Log, raw: bytes) -> SignedCheckpoint | None:
             raise FormatError("the checkpoint is of another origin")
     except NotSignedError:
         # Perhaps the other side's configuration is newer, which is no attack; a known key that fails is one.
-        turn.emit(Count("head under an unknown key"))
+        turn.emit(Count(Ignored.HEAD_UNDER_UNKNOWN_KEY))
         return None
     except (FormatError, SignatureError) as error:
         turn.emit(Refuse(f"a head is refused: {error}"))
         return None
     if not any(signed.signed_by(key) for key in log.keys):
-        turn.emit(Count("head without the log's signature"))
+        turn.emit(Count(Ignored.HEAD_WITHOUT_LOG_SIGNATURE))
         return None
     return signed.verified_only()
 

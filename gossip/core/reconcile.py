@@ -11,7 +11,7 @@ from itertools import islice
 from gossip.canonical import pack
 from gossip.core.convict import has_room
 from gossip.core.heads import pending_head, verified_head
-from gossip.core.state import EVIDENCE_NUMBERS, Branch, Compare, Compared, Count, State
+from gossip.core.state import EVIDENCE_NUMBERS, Branch, Compare, Compared, Count, Ignored, State
 from gossip.core.turn import Turn
 from gossip.messages import (
     CONVICTED,
@@ -119,7 +119,7 @@ def evidence_wanted(turn: Turn, message: GetEvidence, peer: bytes) -> None:
     for id_ in message.ids:
         held = turn.state.evidence.get(id_)
         if held is None:
-            turn.emit(Count("request for unknown evidence"))
+            turn.emit(Count(Ignored.UNKNOWN_EVIDENCE))
         else:
             turn.send((peer,), EvidenceBundle(EVIDENCE_NUMBERS[held.conviction.type], held.bundle))
 

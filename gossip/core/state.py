@@ -7,6 +7,7 @@ that left the pool are not lost: every head is remembered (``Remember``) before 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha256
 
 from gossip.core.adjudicate import Candidate, Outcome
@@ -39,6 +40,26 @@ CONVICTED = "convicted"
 UNSERVED = "unserved"
 WRONG_ENTRIES = "wrong-entries"
 MIRROR_DAMAGED = "mirror-damaged"
+
+
+class Ignored(StrEnum):
+    """What is ignored and only counted: none of it is an attack for certain, and all of it may be one."""
+
+    DROPPED_TILE = "dropped-tile"
+    ERRAND_WITHOUT_ROOM = "errand-without-room"
+    EVIDENCE_OF_UNKNOWN_LOG = "evidence-of-unknown-log"
+    EVIDENCE_UNDER_UNKNOWN_KEY = "evidence-under-unknown-key"
+    EVIDENCE_WITHOUT_ROOM = "evidence-without-room"
+    HEAD_OF_CONVICTED_LOG = "head-of-convicted-log"
+    HEAD_OF_UNKNOWN_LOG = "head-of-unknown-log"
+    HEAD_UNDER_UNKNOWN_KEY = "head-under-unknown-key"
+    HEAD_WITHOUT_LOG_SIGNATURE = "head-without-log-signature"
+    HEAD_WITHOUT_ROOM = "head-without-room"
+    IMPOSSIBLE_PROOF = "impossible-proof"
+    UNKNOWN_EVIDENCE = "unknown-evidence"
+    UNKNOWN_MESSAGE = "unknown-message"
+    UNKNOWN_TILE = "unknown-tile"
+    UNWANTED_TILE = "unwanted-tile"
 
 
 # What is known.
@@ -251,7 +272,7 @@ class Refuse:
 class Count:
     """Count something that was ignored."""
 
-    what: str
+    what: Ignored
 
 
 @dataclass(frozen=True, slots=True)

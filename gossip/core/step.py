@@ -19,6 +19,7 @@ from gossip.core.state import (
     Effect,
     Event,
     HeadSeen,
+    Ignored,
     Lend,
     ProofFound,
     Prove,
@@ -129,7 +130,7 @@ def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None
         case GetTile(origin, level, index, width):
             turn.emit(SendTile(peer, origin, level, index, width))
         case TileData(origin, level, index, data):
-            turn.emit(Lend(origin, index, data) if level == 0 else Count("tile of a level never asked for"))
+            turn.emit(Lend(origin, index, data) if level == 0 else Count(Ignored.UNWANTED_TILE))
         case HaveEvidence():
             reconcile.evidence_offered(turn, message, peer)
         case GetEvidence():
@@ -137,7 +138,7 @@ def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None
         case EvidenceBundle():
             evidence_seen(turn, message, peer)
         case Unknown():
-            turn.emit(Count("message of an unknown type"))
+            turn.emit(Count(Ignored.UNKNOWN_MESSAGE))
         case _:
             assert_never(message)
 
@@ -146,7 +147,7 @@ def _prove(turn: Turn, peer: bytes, origin: bytes, old_size: int, new_size: int)
     if origin in turn.state.rules.logs and 0 < old_size < new_size:
         turn.emit(Prove(peer, origin, old_size, new_size))
     else:
-        turn.emit(Count("request for an impossible proof"))
+        turn.emit(Count(Ignored.IMPOSSIBLE_PROOF))
 
 
 def _consistency(turn: Turn, message: Consistency) -> None:

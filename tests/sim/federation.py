@@ -130,6 +130,14 @@ class SimMonitor:
                 return self._seek(origin, old_size, head)
             case Compare(peer, origin, head):
                 return [Compared(peer, origin, self.mirror.head(head.size) == head)]
+            case Abandon():
+                self.draft = None
+            case _:
+                self._note(effect, now)
+        return []
+
+    def _note(self, effect: Effect, now: int) -> None:
+        match effect:
             case Prove(peer, origin, old, new):
                 self._prove(peer, origin, old, new)
             case Keep(held, evidence):
@@ -138,11 +146,10 @@ class SimMonitor:
                 self.convicted_at[held.conviction.id] = now
             case Raise(kind, _, subject):
                 self.alarms.append((kind, subject))
-            case Abandon():
-                self.draft = None
             case Clear() | SeekTile() | Lend() | SendTile():
                 pass
-        return []
+            case _:
+                raise AssertionError("an effect that nobody does")
 
     def _adjudicated(self, signed: SignedCheckpoint, candidates: Sequence[Candidate]) -> Adjudicated:
         known: dict[int, list[SignedCheckpoint]] = defaultdict(list)
@@ -198,7 +205,8 @@ class Federation:
     def settle(self) -> None:
         """Carry messages until nobody has anything to say."""
         for _ in range(10_000):
-            if not any([self._deliver(monitor) for monitor in self.monitors.values()]):
+            delivered = [self._deliver(monitor) for monitor in self.monitors.values()]
+            if not any(delivered):
                 return
         raise AssertionError("the monitors never fall silent")
 

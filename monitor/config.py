@@ -1,0 +1,262 @@
+"""The monitor's configuration file (TOML), as one frozen value.
+
+The policy names the logs' keys, the witnesses and the quorum. A ``[[log]]`` may bring a policy of its own, and keys of
+its own where a policy cannot name them, because a log's key is not called as its origin is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from gossip.core import Log
+from gossip.shell import Peer
+from runtime.config import load, resolve
+from runtime.errors import UsageError
+from runtime.keyfiles import read_signer_key
+from tlog.errors import FormatError
+from tlog.keys import KeyType, SignerKey, VerifierKey
+from tlog.policy import Policy
+from tlog.text import is_key_name, parse_origin
+
+OBSERVER_KEY_TYPES = frozenset({KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE_MLDSA44})
+LOG_KEY_TYPES = frozenset(KeyType) - {KeyType.COSIGNATURE_ED25519}
+MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witnesses
+MIN_INTERVAL = 0.05  # seconds: below it a test would only measure its own polling
+
+_LATER = {
+    "sumdb": "checksum databases",
+    "rekor2": "Rekor v2 logs",
+    "static-ct": "certificate logs of the static API",
+}
+
+
+class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ``[[log]]`` to follow."""
+
+    origin: str
+    url: str
+    kind: str = "tiles"
+    vkeys: list[str] = []
+    policy: str = ""
+
+
+class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ``[[witness]]``: where a witness of the policy shows what it cosigned."""
+
+    name: str
+    monitoring_url: str
+
+
+class PeerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ``[[peer]]``: another monitor that may talk to this one."""
+
+    name: str
+    vkey: str
+    url: str | None = None
+    observer: str | None = None
+    operator: str = ""
+    anchor: bool = False
+
+
+class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``monitor.toml``."""
+
+    name: str
+    listen: str = "127.0.0.1:8082"
+    operator_listen: str | None = "127.0.0.1:8092"
+    data: str
+    register: str
+    peer_key: str
+    observer_key: str
+    policy: str
+    liars: int = 0
+    mirror_bytes: int = 4 * 1024**3
+    poll_interval: float = 10.0
+    gossip_interval: float = 10.0
+    reachable: bool = True
+    log: list[LogConfig] = []
+    witness: list[WitnessConfig] = []
+    peer: list[PeerConfig] = []
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedLog:
+    """A log with the place where it serves its tiles."""
+
+    log: Log
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPeer:
+    """A peer with what the configuration says of it."""
+
+    name: str
+    peer: Peer
+    observer: VerifierKey | None
+    operator: str
+    anchor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorSettings:
+    """The configuration, checked: paths resolved, keys read, policies parsed."""
+
+    name: str
+    listen: str
+    operator_listen: str | None
+    data: Path
+    register: Path
+    peer_key: SignerKey
+    observer_key: SignerKey
+    mirror_bytes: int
+    poll_interval: float
+    gossip_interval: float
+    reachable: bool
+    logs: tuple[WatchedLog, ...]
+    peers: tuple[NamedPeer, ...]
+
+
+def read_settings(path: Path) -> MonitorSettings:
+    """Read and check a configuration file.
+
+    Raises:
+        UsageError: naming the file, the key and what to do.
+    """
+    config = load(path, MonitorConfig)
+    peer_key = read_signer_key(resolve(path, config.peer_key))
+    observer_key = read_signer_key(resolve(path, config.observer_key))
+    if peer_key.type is not KeyType.ED25519:
+        raise UsageError("`peer_key` is not a peer key: make one with `sameview keygen --type peer`")
+    if observer_key.type not in OBSERVER_KEY_TYPES:
+        raise UsageError("`observer_key` is not an observer key: make one with `sameview keygen --type observer`")
+    _check_numbers(path, config)
+    policy = _read_policy(path, "`policy`", config.policy)
+    _check_witnesses(path, config, policy)
+    return MonitorSettings(
+        name=config.name,
+        listen=config.listen,
+        operator_listen=config.operator_listen,
+        data=resolve(path, config.data),
+        register=resolve(path, config.register),
+        peer_key=peer_key,
+        observer_key=observer_key,
+        mirror_bytes=config.mirror_bytes,
+        poll_interval=config.poll_interval,
+        gossip_interval=config.gossip_interval,
+        reachable=config.reachable,
+        logs=_logs(path, config, policy, observer_key.verifier_key),
+        peers=_peers(path, config, peer_key.verifier_key),
+    )
+
+
+def _check_numbers(path: Path, config: MonitorConfig) -> None:
+    for name, seconds in (("poll_interval", config.poll_interval), ("gossip_interval", config.gossip_interval)):
+        if not MIN_INTERVAL <= seconds <= 86_400:
+            raise UsageError(f"{path}: `{name}` is not between {MIN_INTERVAL:g} seconds and a day")
+    if config.mirror_bytes < 0 or config.liars < 0:
+        raise UsageError(f"{path}: `mirror_bytes` and `liars` cannot be negative")
+    if not is_key_name(config.name):
+        raise UsageError(f"{path}: `name` is empty or contains a space or a plus sign")
+
+
+def _check_witnesses(path: Path, config: MonitorConfig, policy: Policy) -> None:
+    known = {witness.name for witness in policy.witnesses}
+    for number, entry in enumerate(config.witness, 1):
+        where = f"{path}: [[witness]] number {number}"
+        if entry.name not in known:
+            raise UsageError(f"{where}: the policy has no witness of this `name`")
+        _checked_url(f"{where}: `monitoring_url`", entry.monitoring_url)
+
+
+def _logs(path: Path, config: MonitorConfig, policy: Policy, observer: VerifierKey) -> tuple[WatchedLog, ...]:
+    logs: dict[str, WatchedLog] = {}
+    for number, entry in enumerate(config.log, 1):
+        where = f"{path}: [[log]] number {number}"
+        watched = _log(path, where, entry, policy)
+        if watched.log.origin in logs:
+            raise UsageError(f"{where}: there is an earlier [[log]] of this origin; give all its keys in one")
+        for key in (*watched.log.keys, *watched.log.policy.witness_keys):
+            if key.public_key == observer.public_key:
+                raise UsageError(f"{where}: `observer_key` is also a key of the log or of a witness: make a new one")
+        logs[watched.log.origin] = watched
+    if not logs:
+        raise UsageError(f"{path}: there is no [[log]]: a monitor follows at least one")
+    return tuple(logs.values())
+
+
+def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog:
+    if entry.kind in _LATER:
+        raise UsageError(f'{where}: this version does not follow {_LATER[entry.kind]}, only `kind = "tiles"`')
+    if entry.kind != "tiles":
+        raise UsageError(f'{where}: `kind` is none that exists: write "tiles"')
+    try:
+        origin = parse_origin(entry.origin.encode())
+    except FormatError as error:
+        raise UsageError(f"{where}: `origin`: {error}") from None
+    own = _read_policy(path, f"{where}: `policy`", entry.policy) if entry.policy else policy
+    keys = (*own.log_keys(origin), *(_vkey(f"{where}: `vkeys`", vkey, LOG_KEY_TYPES) for vkey in entry.vkeys))
+    if not keys:
+        raise UsageError(f"{where}: the policy names no key of this origin: add a log line to it, or `vkeys` here")
+    try:
+        log = Log(origin, tuple(dict.fromkeys(keys)), own)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return WatchedLog(log, _checked_url(f"{where}: `url`", entry.url))
+
+
+def _peers(path: Path, config: MonitorConfig, own: VerifierKey) -> tuple[NamedPeer, ...]:
+    peers: dict[bytes, NamedPeer] = {}
+    for number, entry in enumerate(config.peer, 1):
+        where = f"{path}: [[peer]] number {number}"
+        key = _vkey(f"{where}: `vkey`", entry.vkey, {KeyType.ED25519})
+        if key == own:
+            raise UsageError(f"{where}: this is the monitor's own key: list the other monitors only")
+        observer = None
+        if entry.observer is not None:
+            observer = _vkey(f"{where}: `observer`", entry.observer, OBSERVER_KEY_TYPES)
+        url = None if entry.url is None else _checked_url(f"{where}: `url`", entry.url)
+        peer = Peer(key, url)
+        if peer.id in peers:
+            raise UsageError(f"{where}: there is an earlier [[peer]] with this key")
+        peers[peer.id] = NamedPeer(entry.name, peer, observer, entry.operator, entry.anchor)
+    return tuple(peers.values())
+
+
+def _vkey(where: str, text: str, types: "frozenset[KeyType] | set[KeyType]") -> VerifierKey:
+    try:
+        key = VerifierKey.parse(text)
+    except FormatError as error:
+        raise UsageError(f"{where}: {error}") from None
+    if key.type not in types:
+        raise UsageError(f"{where}: a key of this type is for something else")
+    return key
+
+
+def _read_policy(path: Path, where: str, name: str) -> Policy:
+    file = resolve(path, name)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{where}: cannot read {file}: {error.strerror}") from None
+    if len(data) > MAX_POLICY_BYTES:
+        raise UsageError(f"{where}: {file} is larger than {MAX_POLICY_BYTES} bytes: is it a policy?")
+    try:
+        return Policy.parse(data)
+    except FormatError as error:
+        raise UsageError(f"{where}: {file}: {error}") from None
+
+
+def _checked_url(where: str, url: str) -> str:
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in ("http", "https") or not rest or not url.isascii() or not url.isprintable():
+        raise UsageError(f"{where} is not a URL that begins with http:// or https://")
+    return url.rstrip("/")
+
+
+def observers_of(peers: Sequence[NamedPeer]) -> tuple[VerifierKey, ...]:
+    """List the keys under which the peers state what they see."""
+    return tuple(named.observer for named in peers if named.observer is not None)

@@ -1,0 +1,111 @@
+"""What a monitor decides about the bytes that a log serves and about a client's question. Pure.
+
+Fetching, hashing into the mirror and signing are done elsewhere; here is told what to fetch, what the bytes say, and
+what a client who shows a checkpoint is told.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gossip.core import Branch, Candidate
+from tlog.errors import FormatError, ProofError
+from tlog.hashing import Hash, TreeHead, leaf_hashes
+from tlog.proofs import consistency_nodes, fold, prove_consistency, root_at, root_nodes
+from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, TileReader, bundles_for, parse_entries, tiles_for
+
+MAX_BUNDLES_AT_ONCE = 8  # of at most 16.8 MB each; on a fast link eight in flight keep one core hashing
+STALE_SECONDS = 900  # a view on which the log has not been heard for this long is old: say so instead of "same"
+UNREACHABLE_SECONDS = 60  # a restart of a log takes less; beyond that somebody should look
+
+LOG_UNREACHABLE = "log-unreachable"
+LOG_STALE = "log-stale"
+BAD_CHECKPOINT = "bad-checkpoint"
+MIRROR_FULL = "mirror-full"
+CLOCK_BEHIND = "clock-behind"
+
+
+class WrongBundle(Exception):  # noqa: N818  # an expected answer of a log, not a fault
+    """What the log serves is not the entries that it served, or promised, before."""
+
+
+def next_bundles(start: int, size: int) -> list[EntryBundle]:
+    """List the next few bundles that bring a tree of ``start`` leaves closer to ``size``; the sizes may be absurd."""
+    end = min(size, (start // TILE_WIDTH + MAX_BUNDLES_AT_ONCE) * TILE_WIDTH)
+    return bundles_for(start, end, size)
+
+
+def new_leaves(bundle: EntryBundle, data: bytes, served: int, tail: Sequence[Hash]) -> list[Hash]:
+    """Hash the entries of a bundle that come after the ones in ``tail``, which it has to repeat.
+
+    ``served`` is the width that was asked for: the full bundle, where the partial one is gone. ``tail`` holds the leaf
+    hashes of the bundle's first entries as far as they are known.
+
+    Raises:
+        WrongBundle: it is malformed, or repeats other entries.
+    """
+    try:
+        leaves = leaf_hashes(parse_entries(data, served)[: bundle.width])
+    except FormatError as error:
+        raise WrongBundle(str(error)) from None
+    # A partial bundle must be a prefix of every later one: else the log rewrote entries that it served before.
+    if leaves[: len(tail)] != list(tail):
+        raise WrongBundle("the log serves other entries than it did before")
+    return leaves[len(tail) :]
+
+
+def tiles_to_prove(old_size: int, new_size: int) -> list[Tile]:
+    """List the tiles of the tree of ``new_size`` that show how it extends its first ``old_size`` leaves."""
+    nodes = (*root_nodes(old_size), *consistency_nodes(old_size, new_size), *root_nodes(new_size))
+    return tiles_for(nodes, new_size)
+
+
+def proof_from_tiles(old_size: int, head: TreeHead, tiles: Mapping[Tile, bytes]) -> Candidate | None:
+    """Make a consistency proof of unsigned tiles; None unless it leads to the signed head."""
+    read = TileReader(head.size, tiles.__getitem__).node
+    try:
+        if root_at(head.size, read) != head.root_hash:
+            return None
+        candidate = Candidate(old_size, root_at(old_size, read), tuple(prove_consistency(old_size, head.size, read)))
+        fold(old_size, head.size, root_at(old_size, read), candidate.path)
+    except (FormatError, ProofError):
+        return None
+    return candidate
+
+
+class Verdict(StrEnum):
+    """What a client is told about the checkpoint it showed."""
+
+    SAME = "same"
+    PREFIX = "prefix"
+    AHEAD = "ahead"
+    FORK = "fork"
+    UNKNOWN_ORIGIN = "unknown-origin"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How fresh the monitor's own view is: when the log last showed it, and what time it is, in seconds."""
+
+    confirmed: int | None
+    now: int
+
+    @property
+    def is_stale(self) -> bool:
+        """Tell whether an answer based on this view may be out of date."""
+        return self.confirmed is None or self.now - self.confirmed > STALE_SECONDS
+
+
+def judge(branch: Branch, head: TreeHead, root_there: Hash | None, view: View) -> Verdict:
+    """Compare a client's head, whose signature was verified and which was adjudicated, with the branch.
+
+    ``root_there`` is the branch's root at the head's size, None where the branch is smaller.
+    """
+    if branch.convicted or root_there not in (None, head.root_hash):
+        return Verdict.FORK
+    if view.is_stale:
+        return Verdict.STALE
+    if root_there is None:
+        return Verdict.AHEAD
+    return Verdict.SAME if head.size == branch.size else Verdict.PREFIX

@@ -1,0 +1,64 @@
+"""What a monitor counts, and what its state amounts to."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from gossip.core import Ignored
+from monitor.node import Monitor, Site
+from runtime.metrics import Metrics
+
+
+class MonitorMetrics:
+    """The metrics of a monitor, with one series for each configured log."""
+
+    def __init__(self, metrics: Metrics, origins: Iterable[str]) -> None:
+        names = list(origins)
+        meaning = "Messages and heads that were ignored, by reason"
+        self._ignored = metrics.counters("monitor_ignored", meaning, "reason", list(Ignored))
+        self._size = metrics.gauges("monitor_size", "Entries re-hashed", "origin", names)
+        self._confirmed = metrics.gauges(
+            "monitor_confirmed_seconds", "Unix time at which the log showed the branch's head", "origin", names
+        )
+        self._pending = metrics.gauges("monitor_pending_heads", "Signed heads not yet explained", "origin", names)
+        self._convicted = metrics.gauges("monitor_convictions", "Evidence against the log", "origin", names)
+        self._alarms = metrics.gauges("monitor_open_alarms", "Kinds of alarm that are open", "origin", names)
+        self._dropped = metrics.gauge("monitor_dropped_messages", "Messages that peers were too slow to take")
+
+    def ignored(self, what: Ignored) -> None:
+        """Count something that was ignored."""
+        self._ignored[what].inc()
+
+    def watch(self, monitor: Monitor) -> None:
+        """Read the state of a monitor, once it is connected, whenever somebody looks."""
+        self._dropped.set_function(partial(_dropped, monitor))
+        for origin, site in monitor.sites.items():
+            name = site.log.origin
+            self._size[name].set_function(partial(_size, monitor, origin))
+            self._confirmed[name].set_function(partial(_confirmed, site))
+            self._pending[name].set_function(partial(_pending, monitor, origin))
+            self._convicted[name].set_function(partial(_convicted, monitor, origin))
+            self._alarms[name].set_function(partial(_alarms, site))
+
+
+def _dropped(monitor: Monitor) -> float:
+    return monitor.gossip.dropped
+
+
+def _size(monitor: Monitor, origin: bytes) -> float:
+    return monitor.branch(origin).size
+
+
+def _confirmed(site: Site) -> float:
+    return site.confirmed or 0
+
+
+def _pending(monitor: Monitor, origin: bytes) -> float:
+    return len(monitor.branch(origin).pending)
+
+
+def _convicted(monitor: Monitor, origin: bytes) -> float:
+    return len(monitor.branch(origin).convicted)
+
+
+def _alarms(site: Site) -> float:
+    return len(site.open_alarms)

@@ -1,0 +1,513 @@
+"""The monitor itself: does what the gossip machine wants done, with the mirror, the database, the log and the observer.
+
+The order in ``_adopt`` is the one that matters. A head becomes the branch only when every entry below it was hashed and
+the root is the signed one; the mirror is on disk before the database says how long it is; the database has moved, with
+the observer's statement in the same transaction, before the observer signs or any peer learns of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+import trio
+
+from gossip.core import (
+    CONVICTED,
+    Abandon,
+    Adjudicate,
+    Adjudicated,
+    Adopt,
+    Advanced,
+    Branch,
+    Candidate,
+    Clear,
+    Compare,
+    Compared,
+    Count,
+    Effect,
+    Event,
+    Follow,
+    HeadSeen,
+    Held,
+    Ignored,
+    Keep,
+    Lend,
+    Log,
+    MissingTile,
+    ProofFound,
+    Prove,
+    Raise,
+    Refuse,
+    Remember,
+    Review,
+    SeekProof,
+    SeekTile,
+    Send,
+    SendTile,
+    Settle,
+    TileLent,
+    adjudicate,
+    candidate_sizes,
+    origin_id,
+)
+from gossip.messages import Consistency, Known, TileData
+from gossip.shell import Gossip
+from monitor.core import (
+    BAD_CHECKPOINT,
+    CLOCK_BEHIND,
+    LOG_STALE,
+    LOG_UNREACHABLE,
+    MIRROR_FULL,
+    UNREACHABLE_SECONDS,
+    proof_from_tiles,
+    tiles_to_prove,
+)
+from monitor.follow import Follower
+from monitor.mirror import Mirror
+from monitor.source import NotServed, TilesSource
+from monitor.store import MonitorStore, StoredBranch, StoredEvidence, StoredHead, branch_record
+from runtime.clock import Clock
+from runtime.files import replace_file
+from runtime.register import Conflict, DatabaseRegister, Persisted
+from runtime.signers import Signer, can_sign
+from tlog.advance import Advance, ClockBehind, Decision, Refresh, Statement, decide
+from tlog.checkpoint import Checkpoint
+from tlog.errors import FormatError, ProofError, TlogError
+from tlog.hashing import TreeHead
+from tlog.note import Note
+from tlog.proofs import prove_consistency, root_at
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_hashes
+
+MAX_ERRANDS = 32  # fetches of proofs and tiles at once; those beyond are dropped and asked for again later
+REFRESH_SECONDS = 10  # between two observer signatures of the same tree: a view is at most this much older than a poll
+
+
+@dataclass(slots=True)
+class Site:
+    """One log with everything that belongs to it here."""
+
+    log: Log
+    mirror: Mirror
+    source: TilesSource
+    follower: Follower
+    confirmed: int | None = None
+    began: int | None = None
+    reached: int | None = None
+    line: bytes = b""
+    signed_at: int = 0
+    open_alarms: set[str] = field(default_factory=set)
+
+    def is_reached(self, now: int) -> bool:
+        """Tell whether the log has answered lately."""
+        return self.reached is not None and now - self.reached < UNREACHABLE_SECONDS
+
+
+class Monitor:
+    """The ``Host`` of the gossip machine. ``connect`` gives it the machine and the nursery before anything happens."""
+
+    def __init__(
+        self,
+        store: MonitorStore,
+        register: DatabaseRegister,
+        observer: Signer,
+        clock: Clock,
+        evidence_folder: Path,
+        count: Callable[[Ignored], None],
+    ) -> None:
+        self.sites: dict[bytes, Site] = {}
+        self.store = store
+        self.observer = observer
+        self._register = register
+        self._clock = clock
+        self._evidence_folder = evidence_folder
+        self._count = count
+        self._gossip: Gossip | None = None
+        self._nursery: trio.Nursery | None = None
+        self._errands: set[tuple[object, ...]] = set()
+
+    def connect(self, gossip: Gossip, nursery: trio.Nursery) -> None:
+        """Take the machine to report to, and the nursery that errands run in."""
+        self._gossip, self._nursery = gossip, nursery
+
+    async def resume(self) -> None:
+        """Take up what was open when the program ended last."""
+        for alarm in await self.store.open_alarms():
+            site = self.sites.get(origin_id(alarm.origin))
+            if site is not None:
+                site.open_alarms.add(alarm.kind)
+        for origin, site in self.sites.items():
+            await self.refresh(origin)
+            for stored in await self.store.unsettled(site.log.origin):
+                await self.submit(origin, stored.note)
+
+    @property
+    def gossip(self) -> Gossip:
+        """The machine that this monitor serves."""
+        if self._gossip is None:
+            raise AssertionError("the monitor is not connected")
+        return self._gossip
+
+    def branch(self, origin: bytes) -> Branch:
+        """The branch of a log, as the machine has it."""
+        return self.gossip.state.branch(origin)
+
+    def frontier(self, origin: bytes) -> bytes | None:
+        """The branch's note with the observer's signature, if the observer has one for it."""
+        signed = self.branch(origin).signed
+        return None if signed is None else signed.raw + self.sites[origin].line
+
+    def problems(self) -> list[str]:
+        """Say what keeps this monitor from doing its work: logs that it has not been able to look at."""
+        lost = [site.log.origin for site in self.sites.values() if not site.is_reached(self._clock.now())]
+        return [f"the log {origin} has not been reached for a minute" for origin in lost]
+
+    async def root_at(self, origin: bytes, size: int) -> bytes | None:
+        """Return the branch's root at a size, None where the branch is smaller.
+
+        Raises:
+            MissingTile: a tile that the mirror dropped is needed.
+        """
+        if size > self.branch(origin).size:
+            return None
+        return await trio.to_thread.run_sync(root_at, size, self.sites[origin].mirror.read)
+
+    async def prove(self, origin: bytes, old: int, new: int) -> tuple[bytes, ...]:
+        """Make a consistency proof between two sizes of the branch."""
+        read = self.sites[origin].mirror.read
+        return tuple(await trio.to_thread.run_sync(prove_consistency, old, new, read))
+
+    async def submit(self, origin: bytes, note: bytes) -> list[str]:
+        """Take a note that the log or a client showed; return why it was refused, if it was."""
+        return await self.gossip.dispatch(HeadSeen(origin, note))
+
+    async def poll(self, origin: bytes) -> None:
+        """Look at what the log shows now."""
+        site = self.sites[origin]
+        now = self._clock.now()
+        site.began = site.began or now
+        try:
+            note = await site.source.checkpoint()
+        except NotServed as error:
+            if now - (site.reached or site.began) >= UNREACHABLE_SECONDS:
+                await self.alarm(LOG_UNREACHABLE, origin, str(error))
+            return
+        site.reached = now
+        await self.clear(LOG_UNREACHABLE, origin)
+        refusals = await self.submit(origin, note)
+        if refusals:
+            await self.alarm(BAD_CHECKPOINT, origin, refusals[0])
+            return
+        await self.clear(BAD_CHECKPOINT, origin)
+        await self._compare_with_shown(site, origin, Checkpoint.parse(Note.parse(note).text).head)
+
+    async def alarm(self, kind: str, origin: bytes, subject: str) -> None:
+        """Raise an alarm, here and in the log file."""
+        site = self.sites[origin]
+        site.open_alarms.add(kind)
+        if await self.store.raise_alarm(kind, site.log.origin, subject, self._clock.now_ms()):
+            _log.warning("alarm", kind=kind, origin=site.log.origin, subject=subject)
+
+    async def clear(self, kind: str, origin: bytes) -> None:
+        """Clear the alarms of a kind about a log."""
+        site = self.sites[origin]
+        if kind in site.open_alarms:
+            site.open_alarms.discard(kind)
+            await self.store.clear_alarms(kind, site.log.origin, self._clock.now_ms())
+            _log.info("alarm cleared", kind=kind, origin=site.log.origin)
+
+    async def perform(self, effect: Effect) -> Sequence[Event]:
+        """Do what the machine wants done."""
+        match effect:
+            case Adjudicate(origin, signed, candidates):
+                return [await self._adjudicate(origin, signed, candidates)]
+            case Review(origin):
+                return await self._review(origin)
+            case Adopt(origin, signed):
+                return [await self._adopt(origin, signed)]
+            case Compare(peer, origin, head):
+                return await self._compare(peer, origin, head)
+            case Lend(origin, tile, data):
+                return await self._lend(origin, tile, data)
+            case Follow(origin, signed):
+                self.sites[origin].follower.want(signed)
+            case Abandon(origin):
+                await trio.to_thread.run_sync(self.sites[origin].mirror.abandon)
+            case SendTile():
+                await self._send_tile(effect)
+            case SeekProof() | SeekTile() | Prove():
+                self._run_errand(effect)
+            case Send() | Refuse():
+                raise AssertionError("sending and refusing are the shell's")
+            case _:
+                await self._write_down(effect)
+        return ()
+
+    async def refresh(self, origin: bytes) -> None:
+        """Let the observer say that the branch is still the largest tree it has seen."""
+        site = self.sites[origin]
+        signed = self.branch(origin).signed
+        if signed is None or self.branch(origin).convicted:
+            return
+        statement = await self._state(site, signed, None)
+        if statement is not None:
+            await self._sign(site, statement)
+
+    async def _write_down(self, effect: Remember | Settle | Keep | Raise | Clear | Count) -> None:
+        match effect:
+            case Remember(origin, signed, via):
+                await self._remember(origin, signed, via)
+            case Settle(origin, head):
+                await self.store.settle(self._name(origin), head.size, head.root_hash)
+            case Keep(held):
+                await self._keep(held)
+            case Raise(kind, origin, subject):
+                await self.alarm(kind, origin, subject)
+            case Clear(kind, origin):
+                await self.clear(kind, origin)
+            case Count(what):
+                self._count(what)
+            case _:
+                assert_never(effect)
+
+    # Heads.
+
+    async def _remember(self, origin: bytes, signed: SignedCheckpoint, via: bytes | None) -> None:
+        now_ms = self._clock.now_ms()
+        head = StoredHead(self._name(origin), signed.size, signed.root_hash, signed.raw, via, now_ms, settled=False)
+        if not await self.store.remember(head):
+            self._count(Ignored.HEAD_WITHOUT_ROOM)
+
+    async def _adjudicate(
+        self, origin: bytes, signed: SignedCheckpoint, candidates: Sequence[Candidate]
+    ) -> Adjudicated:
+        site = self.sites[origin]
+        own = self.branch(origin).signed
+        known = await self._known(site.log, candidate_sizes(own, signed, candidates))
+        outcome = await trio.to_thread.run_sync(adjudicate, own, signed, candidates, site.mirror.read, known)
+        return Adjudicated(origin, signed, outcome)
+
+    async def _known(self, log: Log, sizes: set[int]) -> Mapping[int, Sequence[SignedCheckpoint]]:
+        known: dict[int, list[SignedCheckpoint]] = defaultdict(list)
+        for stored in await self.store.heads_of(log.origin, sizes):
+            signed = reopened(log, stored.note)
+            if signed is not None:
+                known[stored.size].append(signed)
+        return known
+
+    async def _review(self, origin: bytes) -> list[Event]:
+        site = self.sites[origin]
+        events: list[Event] = []
+        for stored in await self.store.unsettled(site.log.origin, self.branch(origin).size):
+            signed = reopened(site.log, stored.note)
+            if signed is not None:
+                events.append(await self._adjudicate(origin, signed, ()))
+        return events
+
+    async def _compare(self, peer: bytes, origin: bytes, head: TreeHead) -> list[Event]:
+        try:
+            return [Compared(peer, origin, await self.root_at(origin, head.size) == head.root_hash)]
+        except MissingTile:
+            return [Compared(peer, origin, agrees=False)]  # the signed head is asked for, and its note decides
+
+    async def _compare_with_shown(self, site: Site, origin: bytes, shown: TreeHead) -> None:
+        """Look at how the head that the log shows now relates to the branch."""
+        branch = self.branch(origin)
+        if branch.signed is None or branch.convicted:
+            return
+        if shown.size < branch.size:
+            await self.alarm(LOG_STALE, origin, f"the log shows size {shown.size} after it showed a larger one")
+            return
+        await self.clear(LOG_STALE, origin)
+        if shown == branch.signed.head:
+            site.confirmed = self._clock.now()
+            if site.confirmed - site.signed_at >= REFRESH_SECONDS:
+                await self.refresh(origin)
+
+    # The branch.
+
+    async def _adopt(self, origin: bytes, signed: SignedCheckpoint) -> Advanced:
+        site = self.sites[origin]
+        old = self.branch(origin).size
+        await trio.to_thread.run_sync(site.mirror.sync)
+        stored = StoredBranch(
+            site.log.origin,
+            signed.size,
+            signed.root_hash,
+            signed.raw,
+            site.mirror.draft_kept,
+            site.mirror.draft_edge,
+        )
+        statement = await self._state(site, signed, stored)
+        if statement is None:
+            await self.store.move_branch(stored)
+        site.mirror.adopt()
+        site.line = b""
+        if statement is not None:
+            await self._sign(site, statement)
+        site.confirmed = self._clock.now()
+        if stored.kept < stored.size:
+            await self.alarm(MIRROR_FULL, origin, "leaf hashes beyond `mirror_bytes` are not kept")
+        path = await trio.to_thread.run_sync(prove_consistency, old, signed.size, site.mirror.read) if old else []
+        return Advanced(origin, signed, Candidate(old, None, tuple(path)) if old else None)
+
+    async def _state(
+        self, site: Site, signed: SignedCheckpoint, branch: StoredBranch | None
+    ) -> Persisted[Statement] | None:
+        """Persist the observer's next statement, with the branch; None while the observer cannot state anything."""
+        while True:
+            known = await self._register.latest(site.log.origin)
+            last = None if known is None else known.value
+            try:
+                decision = await trio.to_thread.run_sync(self._decide, site, last, signed)
+            except MissingTile as missing:
+                # It stated nothing for a while, and how the branch grew since is not in the mirror any more.
+                self._run_errand(SeekTile(site.log.id, missing.tile))
+                return None
+            match decision:
+                case Advance() | Refresh():
+                    record = None if branch is None else branch_record(branch)
+                    answer = await self._register.advance(last, decision, record)
+                    if not isinstance(answer, Conflict):
+                        await self.clear(CLOCK_BEHIND, site.log.id)
+                        return answer
+                case ClockBehind(seconds):
+                    await self.alarm(CLOCK_BEHIND, site.log.id, f"the clock is {seconds} s behind the last signature")
+                    return None
+                case _:
+                    raise AssertionError("the branch does not extend what the observer stated")
+
+    def _decide(self, site: Site, last: Statement | None, signed: SignedCheckpoint) -> Decision:
+        old = 0 if last is None else last.size
+        read = site.mirror.read if signed.size <= site.mirror.size else site.mirror.read_draft
+        path = prove_consistency(old, signed.size, read)
+        return decide(last, old, signed.checkpoint, path, self._clock.now())
+
+    async def _sign(self, site: Site, statement: Persisted[Statement]) -> None:
+        if can_sign(self.observer.vkey, statement):
+            site.line = await self.observer.sign(statement)
+            site.signed_at = statement.value.time
+
+    # Evidence.
+
+    async def _keep(self, held: Held) -> None:
+        conviction = held.conviction
+        now_ms = self._clock.now_ms()
+        seen = [
+            await self.store.first_seen_ms(conviction.origin, stated.size, stated.root_hash)
+            for stated in conviction.statements
+        ]
+        stored = StoredEvidence(
+            id=conviction.id,
+            origin=conviction.origin,
+            type=conviction.type.value,
+            accused=conviction.accused.format(),
+            bundle=held.bundle,
+            first_seen_ms=max(now_ms if when is None else when for when in seen),
+            convicted_ms=now_ms,
+        )
+        path = self._evidence_folder / f"{conviction.id.hex()}.tlog-evidence"
+        await trio.to_thread.run_sync(replace_file, path, held.bundle)
+        await self.store.keep_evidence(stored)
+        _log.error(CONVICTED, origin=conviction.origin, type=stored.type, evidence=conviction.id.hex(), file=str(path))
+
+    # Tiles and proofs.
+
+    async def _lend(self, origin: bytes, tile: int, data: bytes) -> list[Event]:
+        mirror = self.sites[origin].mirror if origin in self.sites else None
+        try:
+            if mirror is None or not mirror.misses(tile):
+                raise ProofError("this tile was not asked for")
+            await trio.to_thread.run_sync(mirror.lend, tile, tile_hashes(data))
+        except (FormatError, ProofError):
+            self._count(Ignored.UNWANTED_TILE)
+            return []
+        return [TileLent(origin)]
+
+    async def _send_tile(self, wanted: SendTile) -> None:
+        tile = Tile(wanted.level, wanted.index, wanted.width) if wanted.level < 8 else None
+        site = self.sites.get(wanted.origin)
+        if tile is None or site is None or tile.end > site.mirror.size:
+            self._count(Ignored.UNKNOWN_TILE)
+            return
+        try:
+            data = await trio.to_thread.run_sync(_tile_of, site.mirror, tile)
+        except MissingTile:
+            self._count(Ignored.DROPPED_TILE)
+            return
+        self.gossip.send(wanted.peer, TileData(wanted.origin, wanted.level, wanted.index, data))
+
+    def _run_errand(self, errand: SeekProof | SeekTile | Prove) -> None:
+        """Do something that needs the network, beside everything else; not twice at once, and not too many."""
+        key = (type(errand), errand)
+        if self._nursery is None:
+            raise AssertionError("the monitor is not connected")
+        if key in self._errands or len(self._errands) >= MAX_ERRANDS or errand.origin not in self.sites:
+            self._count(Ignored.ERRAND_WITHOUT_ROOM)
+            return
+        self._errands.add(key)
+        self._nursery.start_soon(self._errand, key, errand)
+
+    async def _errand(self, key: tuple[object, ...], errand: SeekProof | SeekTile | Prove) -> None:
+        try:
+            match errand:
+                case SeekProof(origin, old_size, head):
+                    candidate = await self._proof_from_log(self.sites[origin], old_size, head)
+                    if candidate is not None:
+                        await self.gossip.dispatch(ProofFound(origin, head, candidate))
+                case SeekTile(origin, tile):
+                    data = await self.sites[origin].source.tile(Tile(0, tile))
+                    for event in await self._lend(origin, tile, data):
+                        await self.gossip.dispatch(event)
+                case Prove(peer, origin, old_size, new_size):
+                    answer = await self._consistency(origin, old_size, new_size)
+                    if answer is not None:
+                        self.gossip.send(peer, answer)
+        except (NotServed, MissingTile):
+            pass  # whoever asked asks again
+        finally:
+            self._errands.discard(key)
+
+    async def _consistency(self, origin: bytes, old: int, new: int) -> Known | None:
+        """Prove what the branch or, about a pending head, the log's own tiles show."""
+        site = self.sites[origin]
+        if new <= self.branch(origin).size:
+            return await trio.to_thread.run_sync(_consistency_of, origin, site.mirror, old, new)
+        for pending in self.branch(origin).pending:
+            head = pending.signed.head
+            candidate = await self._proof_from_log(site, old, head) if head.size == new else None
+            if candidate is not None and candidate.root is not None:
+                return Consistency(origin, old, new, candidate.root, head.root_hash, candidate.path)
+        return None
+
+    async def _proof_from_log(self, site: Site, old_size: int, head: TreeHead) -> Candidate | None:
+        tiles = {tile: await site.source.tile(tile) for tile in tiles_to_prove(old_size, head.size)}
+        return await trio.to_thread.run_sync(proof_from_tiles, old_size, head, tiles)
+
+    def _name(self, origin: bytes) -> str:
+        return self.sites[origin].log.origin
+
+
+def reopened(log: Log, note: bytes) -> SignedCheckpoint | None:
+    """Open a note of our own database; None if the keys it was verified with are no longer configured."""
+    try:
+        signed = open_checkpoint(note, (*log.keys, *log.policy.witness_keys)).verified_only()
+    except TlogError:
+        return None
+    return signed if any(signed.signed_by(key) for key in log.keys) else None
+
+
+def _tile_of(mirror: Mirror, tile: Tile) -> bytes:
+    first, level = tile.index * TILE_WIDTH, tile.level * TILE_HEIGHT
+    return b"".join(mirror.read(level, first + offset) for offset in range(tile.width))
+
+
+def _consistency_of(origin: bytes, mirror: Mirror, old: int, new: int) -> Consistency:
+    roots = root_at(old, mirror.read), root_at(new, mirror.read)
+    return Consistency(origin, old, new, *roots, tuple(prove_consistency(old, new, mirror.read)))
+
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -1,0 +1,321 @@
+"""What a monitor keeps in its database: branches, every signed head it was shown, evidence and alarms.
+
+A branch moves in the transaction that moves the observer's register, so the two never disagree. A head is written down
+before it is acted on, with the log's signature: whoever signed it can be held to it for ever. Times are milliseconds of
+Unix time.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runtime.database import Database
+from runtime.register import Record, add_register_tables
+
+MAX_UNSETTLED = 4096  # heads per log that no branch explains: a log that signs more convicts itself with these
+REVIEW_BATCH = 256  # unsettled heads judged at a time
+MAX_ALARMS = 1000  # shown at once, the newest
+
+METADATA = MetaData(info={"schema": "sameview-monitor", "version": 1})
+
+BRANCH = Table(
+    "branch",
+    METADATA,
+    Column("origin", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("note", LargeBinary, nullable=False, comment="the verified lines of the log and its witnesses"),
+    Column("kept", BigInteger, nullable=False, comment="leaf hashes in the mirror's level-0 file"),
+    Column("edge", LargeBinary, nullable=False, comment="leaf hashes of the last tile, where that file has none"),
+)
+
+HEAD = Table(
+    "head",
+    METADATA,
+    Column("origin", String, primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("root_hash", LargeBinary, primary_key=True),
+    Column("note", LargeBinary, nullable=False),
+    Column("via", LargeBinary, comment="the peer that presented it; NULL for the log or a client"),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    Column("settled", Boolean, nullable=False, comment="known to lie on the branch"),
+    Index("head_unsettled", "origin", "settled", "size"),
+)
+
+EVIDENCE = Table(
+    "evidence",
+    METADATA,
+    Column("id", LargeBinary, primary_key=True),
+    Column("origin", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("accused", String, nullable=False),
+    Column("bundle", LargeBinary, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False, comment="when both statements had been seen here"),
+    Column("convicted_ms", BigInteger, nullable=False),
+)
+
+ALARM = Table(
+    "alarm",
+    METADATA,
+    Column("kind", String, primary_key=True),
+    Column("origin", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("raised_ms", BigInteger, primary_key=True),
+    Column("last_seen_ms", BigInteger, nullable=False),
+    Column("cleared_ms", BigInteger, comment="NULL while the reason lasts"),
+)
+
+add_register_tables(METADATA)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBranch:
+    """A branch as it was committed."""
+
+    origin: str
+    size: int
+    root_hash: bytes
+    note: bytes
+    kept: int
+    edge: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHead:
+    """A signed head as it was remembered."""
+
+    origin: str
+    size: int
+    root_hash: bytes
+    note: bytes
+    via: bytes | None
+    first_seen_ms: int
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvidence:
+    """Evidence with what it says, so that a list of it needs no verification."""
+
+    id: bytes
+    origin: str
+    type: str
+    accused: str
+    bundle: bytes
+    first_seen_ms: int
+    convicted_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlarm:
+    """An alarm, open or cleared."""
+
+    kind: str
+    origin: str
+    subject: str
+    raised_ms: int
+    last_seen_ms: int
+    cleared_ms: int | None
+
+
+def branch_record(branch: StoredBranch) -> Record:
+    """The row of a branch, for ``write_branches``."""
+    return {
+        "origin": branch.origin,
+        "size": branch.size,
+        "root_hash": branch.root_hash,
+        "note": branch.note,
+        "kept": branch.kept,
+        "edge": branch.edge,
+    }
+
+
+async def write_branches(connection: AsyncConnection, records: Sequence[Record]) -> None:
+    """Move branches, and settle the heads they moved to: ``DatabaseRegister`` does it beside the statements."""
+    latest = {record["origin"]: record for record in records}
+    await connection.execute(delete(BRANCH).where(BRANCH.c.origin.in_(latest)))
+    await connection.execute(insert(BRANCH), [dict(record) for record in latest.values()])
+    for record in latest.values():
+        reached = [HEAD.c[name] == record[name] for name in ("origin", "size", "root_hash")]
+        await connection.execute(update(HEAD).where(*reached).values(settled=True))
+
+
+class MonitorStore:
+    """The tables, by what is done with them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def branches(self) -> list[StoredBranch]:
+        """Every branch."""
+
+        async def work(connection: AsyncConnection) -> list[StoredBranch]:
+            rows = await connection.execute(select(BRANCH).order_by(BRANCH.c.origin))
+            return [StoredBranch(*row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def move_branch(self, branch: StoredBranch) -> None:
+        """Move a branch without a statement: the observer cannot sign at the moment."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await write_branches(connection, [branch_record(branch)])
+
+        await self._database.write(work)
+
+    async def remember(self, head: StoredHead) -> bool:
+        """Write down a head, or the signatures that a known one has gained; False if there is no room for it."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            known = _is_head(head.origin, head.size, head.root_hash)
+            changed = await connection.execute(update(HEAD).where(known).values(note=head.note))
+            if changed.rowcount:
+                return True
+            unsettled = and_(HEAD.c.origin == head.origin, HEAD.c.settled.is_(False))
+            count = await connection.execute(select(func.count()).select_from(HEAD).where(unsettled))
+            if count.scalar_one() >= MAX_UNSETTLED:
+                return False
+            await connection.execute(insert(HEAD).values(_head_row(head)))
+            return True
+
+        return await self._database.write(work)
+
+    async def settle(self, origin: str, size: int, root_hash: bytes) -> None:
+        """Write down that a head lies on the branch."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(update(HEAD).where(_is_head(origin, size, root_hash)).values(settled=True))
+
+        await self._database.write(work)
+
+    async def heads_of(self, origin: str, sizes: Collection[int]) -> list[StoredHead]:
+        """The remembered heads of these sizes."""
+        return await self._heads(and_(HEAD.c.origin == origin, HEAD.c.size.in_(sizes)), None)
+
+    async def unsettled(self, origin: str, up_to: int | None = None) -> list[StoredHead]:
+        """The smallest heads that no branch explains yet, up to a size, as many as are judged at a time."""
+        chosen = and_(HEAD.c.origin == origin, HEAD.c.settled.is_(False))
+        return await self._heads(chosen if up_to is None else and_(chosen, HEAD.c.size <= up_to), REVIEW_BATCH)
+
+    async def first_seen_ms(self, origin: str, size: int, root_hash: bytes) -> int | None:
+        """When a head was seen first."""
+        found = await self._heads(_is_head(origin, size, root_hash), 1)
+        return found[0].first_seen_ms if found else None
+
+    async def keep_evidence(self, evidence: StoredEvidence) -> None:
+        """Write evidence down; what is known already stays as it is."""
+
+        async def work(connection: AsyncConnection) -> None:
+            known = await connection.execute(select(EVIDENCE.c.id).where(EVIDENCE.c.id == evidence.id))
+            if known.one_or_none() is None:
+                await connection.execute(insert(EVIDENCE).values(_evidence_row(evidence)))
+
+        await self._database.write(work)
+
+    async def evidence(self) -> list[StoredEvidence]:
+        """All evidence, in the order of the convictions."""
+
+        async def work(connection: AsyncConnection) -> list[StoredEvidence]:
+            rows = await connection.execute(select(EVIDENCE).order_by(EVIDENCE.c.convicted_ms, EVIDENCE.c.id))
+            return [StoredEvidence(*row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def raise_alarm(self, kind: str, origin: str, subject: str, now_ms: int) -> bool:
+        """Open an alarm, or note that an open one is still right; True if it is new."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            same = and_(ALARM.c.kind == kind, ALARM.c.origin == origin, ALARM.c.subject == subject)
+            open_ = and_(same, _is_open())
+            seen = await connection.execute(update(ALARM).where(open_).values(last_seen_ms=now_ms))
+            if seen.rowcount:
+                return False
+            await connection.execute(delete(ALARM).where(and_(same, ALARM.c.raised_ms == now_ms)))
+            row = {"kind": kind, "origin": origin, "subject": subject, "raised_ms": now_ms, "last_seen_ms": now_ms}
+            await connection.execute(insert(ALARM).values(row))
+            return True
+
+        return await self._database.write(work)
+
+    async def clear_alarms(self, kind: str, origin: str, now_ms: int) -> None:
+        """Close the open alarms of a kind about a log."""
+
+        async def work(connection: AsyncConnection) -> None:
+            open_ = and_(ALARM.c.kind == kind, ALARM.c.origin == origin, _is_open())
+            await connection.execute(update(ALARM).where(open_).values(cleared_ms=now_ms))
+
+        await self._database.write(work)
+
+    async def open_alarms(self) -> list[StoredAlarm]:
+        """The alarms whose reason lasts."""
+
+        async def work(connection: AsyncConnection) -> list[StoredAlarm]:
+            return [StoredAlarm(*row) for row in await connection.execute(select(ALARM).where(_is_open()))]
+
+        return await self._database.read(work)
+
+    async def alarms(self) -> list[StoredAlarm]:
+        """The newest alarms, open ones and cleared ones."""
+
+        async def work(connection: AsyncConnection) -> list[StoredAlarm]:
+            newest = select(ALARM).order_by(ALARM.c.raised_ms.desc(), ALARM.c.kind, ALARM.c.subject)
+            return [StoredAlarm(*row) for row in await connection.execute(newest.limit(MAX_ALARMS))]
+
+        return await self._database.read(work)
+
+    async def _heads(self, where: ColumnElement[bool], limit: int | None) -> list[StoredHead]:
+        async def work(connection: AsyncConnection) -> list[StoredHead]:
+            rows = select(HEAD).where(where).order_by(HEAD.c.size, HEAD.c.root_hash).limit(limit)
+            return [StoredHead(*row) for row in await connection.execute(rows)]
+
+        return await self._database.read(work)
+
+
+def _is_open() -> ColumnElement[bool]:
+    return ALARM.c.cleared_ms.is_(None)
+
+
+def _is_head(origin: str, size: int, root_hash: bytes) -> ColumnElement[bool]:
+    return and_(HEAD.c.origin == origin, HEAD.c.size == size, HEAD.c.root_hash == root_hash)
+
+
+def _head_row(head: StoredHead) -> Mapping[str, object]:
+    return {
+        "origin": head.origin,
+        "size": head.size,
+        "root_hash": head.root_hash,
+        "note": head.note,
+        "via": head.via,
+        "first_seen_ms": head.first_seen_ms,
+        "settled": head.settled,
+    }
+
+
+def _evidence_row(evidence: StoredEvidence) -> Mapping[str, object]:
+    return {
+        "id": evidence.id,
+        "origin": evidence.origin,
+        "type": evidence.type,
+        "accused": evidence.accused,
+        "bundle": evidence.bundle,
+        "first_seen_ms": evidence.first_seen_ms,
+        "convicted_ms": evidence.convicted_ms,
+    }

@@ -1,0 +1,38 @@
+"""The monitor's loops: each has one thing to do, and a clock."""
+
+from functools import partial
+
+import trio
+
+from gossip.envelope import MAX_ENVELOPE_BYTES
+from gossip.shell import ENVELOPE_TYPE, Gossip, Reply, Unreachable
+from monitor.node import Monitor
+from runtime.client import Client, FetchError
+
+
+async def watch(monitor: Monitor, gossip: Gossip, poll_interval: float, *, reachable: bool) -> None:
+    """Follow every log and gossip with every peer, for ever."""
+    async with trio.open_nursery() as tasks:
+        monitor.connect(gossip, tasks)
+        await monitor.resume()
+        for origin, site in monitor.sites.items():
+            tasks.start_soon(site.follower.run)
+            tasks.start_soon(partial(poll, monitor, origin, poll_interval))
+        tasks.start_soon(partial(gossip.run, hold_open=not reachable))
+
+
+async def poll(monitor: Monitor, origin: bytes, interval: float) -> None:
+    """Look at what a log shows, again and again."""
+    while True:
+        await monitor.poll(origin)
+        await trio.sleep(interval)
+
+
+async def post(client: Client, url: str, body: bytes, seconds: float) -> Reply:
+    """Post an envelope: the ``Post`` of the gossip shell."""
+    headers = {"content-type": ENVELOPE_TYPE}
+    try:
+        response = await client.fetch("POST", url, body=body, headers=headers, cap=MAX_ENVELOPE_BYTES, seconds=seconds)
+    except FetchError as error:
+        raise Unreachable(str(error)) from None
+    return Reply(response.status, response.body)
