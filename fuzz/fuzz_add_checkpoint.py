@@ -7,7 +7,7 @@ one that chooses what was sent, and the body.
 
 from fuzz.harness import main
 from tests.keys import log_key, note_line, sign_checkpoint, witness_key
-from tlog.add_checkpoint import AddCheckpoint, Behind, Cosigned, SplitView, format_size, read_answer
+from tlog.add_checkpoint import AddCheckpoint, Behind, Cosigned, SplitView, format_size, parse_size, read_answer
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError
 from tlog.hashing import Hash
@@ -29,11 +29,13 @@ SEEDS = [
     *(b"\x01" + bytes([media_type, sent]) + b"7\n" for media_type in range(3) for sent in range(3)),
     b"\x01\x00\x01",
     b"\x02\x03\x01no",
+    b"9223372036854775807\n",
 ]
 
 
 def target(data: bytes) -> None:
     require_one_spelling(data)
+    require_one_size(data)
     if len(data) >= 3:
         status, media_type = STATUSES[data[0] % len(STATUSES)], MEDIA_TYPES[data[1] % len(MEDIA_TYPES)]
         require_reason(status, media_type, SENT[data[2] % len(SENT)], data[3:])
@@ -46,6 +48,15 @@ def require_one_spelling(body: bytes) -> None:
         return
     if request.format() != body:
         raise AssertionError("an accepted request has a second spelling")
+
+
+def require_one_size(body: bytes) -> None:
+    try:
+        size = parse_size(body)
+    except FormatError:
+        return
+    if format_size(size) != body:
+        raise AssertionError("an accepted size has a second spelling")
 
 
 def require_reason(status: int, media_type: str | None, sent: AddCheckpoint, body: bytes) -> None:
