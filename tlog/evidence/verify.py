@@ -29,6 +29,7 @@ _ROLLBACKS = frozenset({EvidenceType.LOG_ROLLBACK, EvidenceType.COSIGNER_ROLLBAC
 _BY_COSIGNER = frozenset(
     {EvidenceType.COSIGNER_ROLLBACK, EvidenceType.COSIGNER_SAME_SIZE, EvidenceType.COSIGNER_NON_CONSISTENT}
 )
+_NO_KEY = "no trusted key speaks for this origin: for a log key that has another name, name the origin as well"
 _NOBODY = "no trusted key of the accused kind signed what it is accused of: name the keys of the log or the cosigner"
 
 
@@ -71,6 +72,8 @@ def verify_evidence(
     if origin not in (None, about):
         raise SignatureError("the evidence is about another origin than the one that was asked about")
     trusted = _Trusted.of(about, tuple(keys), policy, named=origin is not None)
+    if not trusted.keys:
+        raise SignatureError(_NO_KEY)
     sides = [open_checkpoint(note, trusted.keys) for note in evidence.notes]
     if any(side.origin != about for side in sides):
         raise ProofError("the two checkpoints are of different origins")
