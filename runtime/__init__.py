@@ -1,0 +1,1 @@
+"""The world: HTTP server and client, database, clock, files, keys on disk, configuration, logs and metrics."""

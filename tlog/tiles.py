@@ -20,7 +20,7 @@ from struct import Struct
 from tlog.errors import FormatError
 from tlog.hashing import HASH_SIZE, Hash, node_hashes
 from tlog.proofs import NodeId
-from tlog.text import MAX_INTEGER
+from tlog.text import MAX_INTEGER, parse_decimal
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -57,7 +57,7 @@ class Tile:
         if not found:
             raise FormatError("not the path of a tile")
         # SPEC: T-5 the level is a decimal from 0 to 63 without leading zeros
-        level = int(found[1])
+        level = parse_decimal(found[1].encode(), "the level of a tile")
         if level > MAX_TILE_LEVEL:
             raise FormatError("the level of a tile is larger than 63")
         tile = cls(level, *_parse_place(found[2], found[3]))
@@ -293,14 +293,14 @@ def _format_place(index: int, width: int) -> str:
 
 
 def _parse_place(groups: str, width: str | None) -> tuple[int, int]:
-    index = int(groups.replace("x", "").replace("/", ""))
-    if index > MAX_INTEGER:
-        raise FormatError("the index of a tile is larger than 2^63 - 1")
+    digits = groups.replace("x", "").replace("/", "")
+    index = parse_decimal((digits.lstrip("0") or "0").encode(), "the index of a tile")
     if width is None:
         return index, TILE_WIDTH
-    if int(width) >= TILE_WIDTH:
+    hashes = parse_decimal(width.encode(), "the width of a partial tile")
+    if hashes >= TILE_WIDTH:
         raise FormatError("the width of a partial tile is not 1 to 255")
-    return index, int(width)
+    return index, hashes
 
 
 def _require_spelling(path: str, canonical: str) -> None:
