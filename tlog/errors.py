@@ -2,6 +2,7 @@
 
     TlogError
     ├── FormatError      the bytes are not what the specification calls well-formed
+    │   └── NotCanonicalError    they decode, but another spelling is the only right one
     ├── SignatureError   well-formed, but not signed by whom we asked about
     └── ProofError       signed or not, the hashes do not add up
 
@@ -17,6 +18,10 @@ class TlogError(Exception):
 
 class FormatError(TlogError):
     """The bytes are malformed."""
+
+
+class NotCanonicalError(FormatError):
+    """The bytes decode, but are not the one spelling of what they decode to."""
 
 
 class SignatureError(TlogError):

@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 
-from tlog.errors import FormatError
+from tlog.errors import FormatError, NotCanonicalError
 from tlog.hashing import HASH_SIZE, Hash
 
 MAX_INTEGER = 2**63 - 1  # what every implementation that uses signed 64-bit integers can hold
@@ -52,7 +52,7 @@ def decode_base64(field: bytes, what: str) -> bytes:
     # SPEC: CP-12 base64 is padded and canonical; any other spelling is refused
     if encode_base64(data) != field:
         # Trailing bits that are not zero: other bytes for the same value, hence a second spelling of one statement.
-        raise FormatError(f"{what} is not canonical base64")
+        raise NotCanonicalError(f"{what} is not canonical base64")
     return data
 
 
