@@ -1,1 +1,1 @@
-"""The values of transparency logs: their formats, proofs, policies and evidence. Pure: no input, output, clock or chance."""
+"""The values of transparency logs: formats, proofs, policies and evidence. No input or output, no clock, no chance."""
