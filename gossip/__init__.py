@@ -1,1 +1,5 @@
-"""How monitors compare what they were shown: a core without input or output, its messages, and a shell."""
+"""How monitors compare what they were shown, so that no log can show two of them two histories for long.
+
+``gossip.core`` decides, without clock, network or disk. ``gossip.messages`` and ``gossip.envelope`` are its bytes, and
+``gossip.shell`` carries them. specs/gossip.md describes the protocol for other implementations.
+"""

@@ -54,8 +54,16 @@ def new_leaves(bundle: EntryBundle, data: bytes, served: int, tail: Sequence[Has
     return leaves[len(tail) :]
 
 
+def is_extension(draft: TreeHead, signed: TreeHead) -> bool:
+    """Tell whether the current tree and the entries that follow it make up the tree that was signed."""
+    # SPEC: T-19 Each later checkpoint MUST be verified to be consistent with the current one. The draft is the current
+    # tree with new leaves, so its root is the signed one only if the signed tree extends the current one.
+    return draft == signed
+
+
 def tiles_to_prove(old_size: int, new_size: int) -> list[Tile]:
     """List the tiles of the tree of ``new_size`` that show how it extends its first ``old_size`` leaves."""
+    # SPEC: T-13 partial tiles are fetched only where a verified checkpoint's size demands them: the caller has one
     nodes = (*root_nodes(old_size), *consistency_nodes(old_size, new_size), *root_nodes(new_size))
     return tiles_for(nodes, new_size)
 

@@ -10,7 +10,7 @@ from itertools import takewhile
 import trio
 
 from gossip.core import Event, Rehashed, WrongEntries
-from monitor.core import WrongBundle, new_leaves, next_bundles
+from monitor.core import WrongBundle, is_extension, new_leaves, next_bundles
 from monitor.mirror import Mirror
 from monitor.source import NotServed, Served, TilesSource
 from tlog.signed_checkpoint import SignedCheckpoint
@@ -54,7 +54,7 @@ class Follower:
             while self._mirror.draft_size < target.size:
                 await self._fetch_some(target.size)
             head = await trio.to_thread.run_sync(self._mirror.draft_head)
-            right = head == target.head
+            right = is_extension(head, target.head)
         except NotServed:
             return
         except WrongBundle:

@@ -51,10 +51,11 @@ class TilesSource:
 
     async def bundle(self, bundle: EntryBundle) -> Served:
         """Fetch a bundle; where a partial one is gone, the full one."""
+        # SPEC: T-16 A client SHOULD offer gzip and identity for bundles.
         found = await self._get(bundle.path(), MAX_BUNDLE_BYTES, TILE_SECONDS, gunzip=True)
         if found is not None:
             return Served(found, bundle.width)
-        # SPEC: T-12 a partial tile may be deleted once the full one exists
+        # SPEC: T-14 A client may fetch the full tile instead of a partial one that is gone.
         if bundle.is_partial:
             found = await self._get(EntryBundle(bundle.index).path(), MAX_BUNDLE_BYTES, TILE_SECONDS, gunzip=True)
         if found is None:
