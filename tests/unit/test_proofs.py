@@ -325,9 +325,15 @@ def test_a_proof_that_has_to_begin_with_a_part_of_the_subtree_is_not_empty() -> 
         verify_subtree_consistency(8, 13, head(14), TREE.mth(8, 13), [])
 
 
-def test_a_range_that_ends_before_it_begins_is_covered_by_nothing() -> None:
+def test_one_leaf_or_none_is_covered_by_itself() -> None:
+    assert covering_subtrees(3, 4) == ((3, 4), (4, 4))
+    assert covering_subtrees(3, 3) == ((3, 3), (3, 3))
+
+
+@pytest.mark.parametrize(("start", "end"), [(2, 1), (-1, 1), (-2, -1)])
+def test_what_is_no_range_is_covered_by_nothing(start: int, end: int) -> None:
     with pytest.raises(ValueError, match="range"):
-        covering_subtrees(2, 1)
+        covering_subtrees(start, end)
 
 
 # Which nodes are read
