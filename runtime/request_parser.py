@@ -93,11 +93,6 @@ class RequestParser:
         """How many bytes wait to be understood."""
         return len(self._data) - self._at
 
-    @property
-    def between_requests(self) -> bool:
-        """Whether nothing of another request has come yet."""
-        return self._state is _State.HEAD and not self.buffered
-
     def next_event(self) -> Event | None:
         """What the bytes say next, or None when more of them are needed.
 
