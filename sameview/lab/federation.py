@@ -5,24 +5,26 @@ each, ``init``, ``serve``. The directory is left behind with ``--keep`` and can 
 """
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
+import logserver.__main__
+import monitor.__main__
+import witness.__main__
 from runtime.errors import CannotTell
 from runtime.keyfiles import new_signer_key, write_signer_key
 from tlog.keys import KeyType, SignerKey
 
 ORIGIN = "log.example/demo"
-START_SECONDS = 30  # a cold interpreter on a busy machine with two cores needs up to ten
+START_SECONDS = 90  # all nodes together, from cold interpreters on two cores that may be busy with other things
 STOP_SECONDS = 10
 READY_LINE_BYTES = 64 * 1024
 
@@ -38,7 +40,6 @@ class Node:
     name: str
     url: str
     process: trio.Process
-    log_file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,43 +191,53 @@ def _free_ports(count: int) -> list[int]:
             opened.close()
 
 
-def init(plan: Plan, role: str, config: str) -> None:
-    """Run ``sameview ROLE init`` for one node."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sameview", role, "init", "--config", config],
-        cwd=plan.directory,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise CannotTell(f"`sameview {role} init` failed: {done.stderr.strip()}")
+def init(plan: Plan) -> None:
+    """Do what ``sameview ROLE init`` does, for every node."""
+    logserver.__main__.init(plan.directory / "log.toml")
+    for number in range(len(WITNESSES)):
+        witness.__main__.init(plan.directory / f"w{number + 1}.toml")
+    for number in range(len(MONITORS)):
+        monitor.__main__.init(plan.directory / f"m{number + 1}.toml")
 
 
 @asynccontextmanager
-async def running(plan: Plan, role: str, name: str, arguments: Sequence[str]) -> AsyncIterator[Node]:
-    """Start one process, wait for its ready line, and stop it on the way out; its log goes to a file."""
-    log_file = plan.directory / f"{name}.log"
-    with log_file.open("ab") as log:
+async def all_running(
+    plan: Plan, commands: Mapping[tuple[str, str], Sequence[str]]
+) -> AsyncIterator[dict[tuple[str, str], Node]]:
+    """Start processes at the same time, by role and name; stop them all on the way out."""
+    started: dict[tuple[str, str], Node] = {}
+    async with AsyncExitStack() as stack:
+        waiting = {
+            place: await stack.enter_async_context(_process(plan, place[1], command))
+            for place, command in commands.items()
+        }
+        with trio.move_on_after(START_SECONDS):
+            for (role, name), process in waiting.items():
+                url = await _ready_line(process)
+                if url is None:
+                    break
+                started[role, name] = Node(role, name, url, process)
+        missing = [name for role, name in commands if (role, name) not in started]
+        if missing:
+            raise CannotTell(f"{missing[0]} did not start; its last words are in {_log_file(plan, missing[0])}")
+        yield started
+
+
+@asynccontextmanager
+async def _process(plan: Plan, name: str, arguments: Sequence[str]) -> AsyncIterator[trio.Process]:
+    """One process, its log in a file of its name; stopped on the way out."""
+    with _log_file(plan, name).open("ab") as log:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", *arguments],
-            cwd=plan.directory,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=_environment(),
+            [sys.executable, "-m", *arguments], cwd=plan.directory, stdout=subprocess.PIPE, stderr=log
         )
     try:
-        url = None
-        with trio.move_on_after(START_SECONDS):
-            url = await _ready_line(process)
-        if url is None:
-            raise CannotTell(f"{name} did not start; its last words are in {log_file}")
-        yield Node(role, name, url, process, log_file)
+        yield process
     finally:
         await _stop(process)
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+def _log_file(plan: Plan, name: str) -> Path:
+    return plan.directory / f"{name}.log"
 
 
 async def _ready_line(process: trio.Process) -> str | None:

@@ -1,6 +1,6 @@
 """What the demo says while it runs: for a person on a terminal, and as one JSON document at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -29,6 +29,12 @@ class Report:
     def held(self) -> bool:
         """Whether every claim held, and there was one."""
         return bool(self.checks) and all(check.held for check in self.checks)
+
+    def document(self) -> dict[str, object]:
+        """The report as JSON says it."""
+        checks = [{"claim": check.claim, "held": check.held} for check in self.checks]
+        named = {"name": self.scenario, "held": self.held, "checks": checks}
+        return {**named, "figures": self.figures, "evidence": self.evidence}
 
 
 class Narrator:
@@ -64,7 +70,7 @@ class Narrator:
         mark, style = ("✓", "bold green") if held else ("✗", "bold red")
         self._console.print(Text.assemble("  ", (mark + " ", style), claim))
 
-    def table(self, columns: Mapping[str, str], rows: list[tuple[str, ...]]) -> None:
+    def table(self, columns: Mapping[str, str], rows: Sequence[tuple[str, ...]]) -> None:
         """Show rows under columns; a column's value is the style of its cells."""
         table = Table(box=None, padding=(0, 2), header_style="dim")
         for name, style in columns.items():
