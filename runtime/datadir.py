@@ -75,21 +75,19 @@ def locked(path: Path) -> Iterator[None]:
 
 def take_lock(path: Path) -> int:
     """Take the lock and return the descriptor that holds it; closing the descriptor releases it."""
+    descriptor = None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(f"cannot lock {path}: {error.strerror}") from None
-    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    except BlockingIOError:
-        holder = _holder(descriptor)
-        os.close(descriptor)
-        raise UsageError(f"{path.parent} is in use by {holder}: stop it first, or use another directory") from None
-    except BaseException:
-        os.close(descriptor)
-        raise
+    except OSError as error:
+        reason = f"cannot lock {path}: {error.strerror}"
+        if descriptor is not None:
+            if isinstance(error, BlockingIOError):
+                reason = f"{path.parent} is in use by {_holder(descriptor)}: stop it first, or use another directory"
+            os.close(descriptor)
+        raise UsageError(reason) from None
     return descriptor
 
 

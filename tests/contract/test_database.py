@@ -555,6 +555,60 @@ async def test_everybody_who_waits_is_told_of_the_failure_each_with_its_cause(da
     assert all(isinstance(failure.__cause__, DBAPIError) for failure in failures)
 
 
+async def test_whoever_waits_for_room_is_told_of_the_failure(
+    place: str | Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.database, "MAX_WAITING", 1)
+    failures: list[int] = []
+
+    async def failing(number: int, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+        try:
+            await bounded.write(work)
+        except DatabaseFailed:
+            failures.append(number)
+
+    async with open_database(place, METADATA, create=True) as bounded, trio.open_nursery() as nursery:
+        for number, work in enumerate([breaking, adding(1), adding(2)]):
+            nursery.start_soon(failing, number, work)
+            await trio.lowlevel.checkpoint()
+    assert sorted(failures) == [0, 1, 2]
+
+
+async def lose_connection(connection: AsyncConnection) -> None:
+    raise ConnectionResetError
+
+
+async def test_readers_too_notice_that_the_connection_is_lost(database: Database) -> None:
+    with pytest.raises(DatabaseFailed):
+        await database.read(lose_connection)
+    with pytest.raises(DatabaseFailed):
+        await database.write(adding(1))
+
+
+async def test_readers_that_wait_are_told_of_the_failure(database: Database) -> None:
+    gates = [Gate() for _ in range(READERS)]
+    failures: list[DatabaseFailed] = []
+
+    async def look(work: Callable[[AsyncConnection], Awaitable[object]]) -> None:
+        try:
+            await database.read(work)
+        except DatabaseFailed as error:
+            failures.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for gate in gates:
+            nursery.start_soon(database.read, gate.work)
+            await gate.wait_entered()
+        nursery.start_soon(look, numbers)
+        nursery.start_soon(look, lose_connection)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(DatabaseFailed):
+            await database.write(breaking)
+        for gate in gates:
+            gate.open()
+    assert len(failures) == 2
+
+
 async def test_after_a_failure_reopening_finds_what_was_committed(place: str | Path) -> None:
     async with open_database(place, METADATA, create=True) as database:
         await database.write(adding(1))

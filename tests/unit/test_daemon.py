@@ -8,9 +8,11 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 PREAMBLE = """
 import os, signal, sys, trio
 from contextlib import asynccontextmanager
@@ -33,7 +35,7 @@ async def waiting(drain, *, task_status):
 @contextmanager
 def daemon(code: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(code)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             yield process
         finally:
@@ -99,6 +101,7 @@ def test_a_node_serves_at_the_urls_it_announces_and_closes_its_state(operator: s
     [
         ("UsageError('no such directory: run init')", 2, "sameview: no such directory: run init\n"),
         ("CannotTell('the server does not answer')", 3, "sameview: the server does not answer\n"),
+        ("KeyboardInterrupt", 130, ""),
         ("ExceptionGroup('tasks', [UsageError('locked'), UsageError('locked')])", 2, "sameview: locked\n"),
     ],
 )

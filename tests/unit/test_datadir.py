@@ -1,5 +1,6 @@
 """Data directories: made once, used by one process, and never made anew when they are gone."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from runtime.datadir import DataDirectory
 from runtime.errors import UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from pathlib import Path
@@ -57,7 +59,7 @@ def test_an_existing_directory_is_opened(tmp_path: Path) -> None:
 def test_a_second_process_is_told_who_has_the_directory(tmp_path: Path) -> None:
     directory = DataDirectory.create(tmp_path / "data")
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(directory.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLD, str(directory.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
@@ -81,6 +83,19 @@ def test_a_holder_that_left_no_number_is_called_another_process(tmp_path: Path) 
         (directory.path / "lock").write_bytes(b"")
         with pytest.raises(UsageError, match="is in use by another process"), directory.lock():
             pass
+
+
+def test_a_lock_that_cannot_be_marked_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    directory = DataDirectory.create(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(UsageError, match="No space left on device"), directory.lock():
+            pass
+    with directory.lock():
+        pass
 
 
 def test_a_directory_that_cannot_be_locked_says_why(tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ def test_a_missing_key_is_told_how_to_make(tmp_path: Path) -> None:
         read_signer_key(tmp_path / "none.key")
 
 
+def test_a_key_that_cannot_be_read_says_why(path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the key file .*: Not a directory"):
+        read_signer_key(path / "below")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -244,6 +244,16 @@ def test_a_register_without_its_file_is_refused(path: Path) -> None:
         pass
 
 
+def test_a_register_that_cannot_be_read_says_why(path: Path) -> None:
+    (path / "statement.json").unlink()
+    (path / "statement.json").mkdir()
+    with (
+        pytest.raises(UsageError, match=r"cannot read the register .*: Is a directory"),
+        FileRegister.open(path, ORIGIN),
+    ):
+        pass
+
+
 def test_the_register_of_another_log_is_refused(path: Path) -> None:
     with pytest.raises(UsageError, match="belongs to another origin"), FileRegister.open(path, "log.example/two"):
         pass
