@@ -14,6 +14,8 @@ from tests.forks import Tree
 from tests.vectors import vector
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
 from tlog.evidence import (
+    MAX_EVIDENCE_BYTES,
+    MAX_HASHES,
     Evidence,
     EvidenceType,
     Prefix,
@@ -25,6 +27,7 @@ from tlog.evidence import (
 )
 from tlog.hashing import Hash, leaf_hash
 from tlog.keys import VerifierKey
+from tlog.note import MAX_NOTE_BYTES, MAX_SIGNATURES
 from tlog.policy import Policy
 from tlog.signed_checkpoint import open_checkpoint
 from tlog.text import encode_base64, parse_hash
@@ -107,6 +110,16 @@ def test_the_worked_example_of_the_specification_is_a_vector() -> None:
 
 def test_the_specification_lists_the_types() -> None:
     assert re.findall(r"%s\"type ([a-z-]+)\"", SPECIFICATION) == [type_.value for type_ in EvidenceType]
+
+
+def test_the_limits_of_the_specification_are_those_of_the_code() -> None:
+    for limit, what in (
+        (MAX_HASHES, "hashes in one path"),
+        (MAX_NOTE_BYTES, "one note"),
+        (MAX_EVIDENCE_BYTES, "a bundle"),
+    ):
+        assert f"| {what} | {limit:,}" in SPECIFICATION
+    assert f"bytes, {MAX_SIGNATURES} signature lines" in SPECIFICATION
 
 
 # Splits and disagreements that others have published.

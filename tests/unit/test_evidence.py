@@ -273,7 +273,7 @@ def test_a_log_cannot_frame_another_that_the_caller_trusts_too() -> None:
 def test_a_log_whose_name_is_not_its_origin_is_judged_when_the_origin_is_named() -> None:
     one, other = (signed(tree.head(60), OTHER_LOG) for tree in (MAIN, FORK))
     evidence = same_size(one, other)
-    with pytest.raises(SignatureError):
+    with pytest.raises(SignatureError, match="name the origin"):
         convict(evidence, OTHER_LOG)
     assert convict(evidence, OTHER_LOG, origin=ORIGIN).accused == OTHER_LOG.verifier_key
 
