@@ -22,6 +22,7 @@ from runtime.register import (
     add_register_tables,
 )
 from tests.fakes import MemoryRegister, Stated
+from tests.postgresql import new_database, server_url
 from tlog.advance import Advance, Refresh, Statement
 from tlog.hashing import EMPTY_ROOT, Hash
 
@@ -37,19 +38,33 @@ def statement(size: int, time: int = 1000, fill: int = 7) -> Statement:
     return Statement(ORIGIN, size, root, time)
 
 
-@pytest.fixture(params=["memory", "file", "database"])
-async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
+@pytest.fixture(params=["memory", "file", "sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which register; a PostgreSQL one by the URL of its server."""
+    kind: str = request.param
+    return server_url() if kind == "postgresql" else kind
+
+
+@pytest.fixture
+async def opening(kind: str, tmp_path: Path) -> AsyncIterator[Opening]:
     """Opens the same register anew at each call."""
-    match request.param:
+    match kind:
         case "memory":
-            return memory_register()
+            yield memory_register()
         case "file":
             FileRegister.create(tmp_path / "register", ORIGIN)
-            return lambda: file_register(tmp_path / "register")
+            yield lambda: file_register(tmp_path / "register")
+        case "sqlite":
+            yield await new_register(tmp_path / "db", tmp_path / "register")
         case _:
-            async with open_database(tmp_path / "db", METADATA, create=True) as database:
-                await DatabaseRegister.create(database, StateCounter.create(tmp_path / "register"))
-            return lambda: database_register(tmp_path)
+            async with new_database(kind) as url:
+                yield await new_register(url, tmp_path / "register")
+
+
+async def new_register(place: str | Path, second_place: Path) -> Opening:
+    async with open_database(place, METADATA, create=True) as database:
+        await DatabaseRegister.create(database, StateCounter.create(second_place))
+    return lambda: database_register(place, second_place)
 
 
 def memory_register() -> Opening:
@@ -70,9 +85,9 @@ async def file_register(path: Path) -> AsyncIterator[Register]:
 
 
 @asynccontextmanager
-async def database_register(path: Path) -> AsyncIterator[Register]:
-    async with open_database(path / "db", METADATA) as database:
-        yield await DatabaseRegister.open(database, StateCounter.open(path / "register"))
+async def database_register(place: str | Path, second_place: Path) -> AsyncIterator[Register]:
+    async with open_database(place, METADATA) as database:
+        yield await DatabaseRegister.open(database, StateCounter.open(second_place))
 
 
 async def advanced(register: Register, known: Statement | None, new: Statement) -> Persisted[Statement]:
