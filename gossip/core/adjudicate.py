@@ -145,9 +145,9 @@ def _weigh(
 ) -> Outcome:
     """Find the first candidate that decides about a head larger than the branch."""
     for candidate in candidates:
-        if not 0 < candidate.size <= own.size:
+        true_root = _root_at(own, candidate.size, read)
+        if true_root is None:
             continue
-        true_root = root_at(candidate.size, read)
         old_root = _proven_old_root(candidate, true_root, head)
         if old_root == true_root:
             if candidate.size == own.size:
@@ -157,6 +157,16 @@ def _weigh(
             if signed is not None:
                 return Forked(non_consistent_path(signed, head, old_root, candidate.path))
     return Undecided()
+
+
+def _root_at(own: SignedCheckpoint, size: int, read: ReadNode) -> Hash | None:
+    """Return the branch's root at a size; None where it has none, or needs more than the mirror holds to tell."""
+    if size == own.size:
+        return own.root_hash
+    try:
+        return root_at(size, read) if 0 < size < own.size else None
+    except MissingTile:
+        return None
 
 
 def _proven_old_root(candidate: Candidate, true_root: Hash, head: SignedCheckpoint) -> Hash | None:
