@@ -5,17 +5,18 @@ there was none. What a server sent is never repeated in an error.
 """
 
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import httpx
 import trio
 
 MAX_CONNECTIONS = 128  # at once, to all servers together: some per peer and log
 MAX_IDLE_CONNECTIONS = 32  # kept for the next round, which comes within seconds or not at all
+USER_AGENT = "sameview"  # an operator may want to know what it is that keeps asking
 IDLE_SECONDS = 20.0  # below the 60 or 75 seconds after which servers hang up, so that they rarely do it in our face
 
 
@@ -48,7 +49,7 @@ class Response:
 class Client:
     """Keeps connections between fetches; use it with ``async with``, from any number of tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, user_agent: str = USER_AGENT) -> None:
         self._httpx = httpx.AsyncClient(
             trust_env=False,  # a proxy or a .netrc of the environment is not ours to use
             follow_redirects=False,  # the configured server answers, or nobody does
@@ -59,7 +60,7 @@ class Client:
                 keepalive_expiry=IDLE_SECONDS,
             ),
         )
-        self._httpx.headers.clear()
+        self._httpx.headers = httpx.Headers({"user-agent": user_agent, "accept": "*/*"})
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,7 +98,9 @@ class Client:
             raise FetchError(Failure.TIMEOUT, f"no complete answer within {seconds:g} seconds") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise FetchError(Failure.UNREACHABLE, "the URL is not one that can be fetched") from None
-        except (httpx.ProtocolError, httpx.DecodingError):
+        except httpx.RemoteProtocolError as error:
+            if str(error).startswith(_HUNG_UP):
+                raise FetchError(Failure.UNREACHABLE, "the server hung up instead of answering") from None
             raise FetchError(Failure.PROTOCOL, "the server does not speak proper HTTP") from None
         except httpx.TransportError:
             raise FetchError(Failure.UNREACHABLE, "the server cannot be reached") from None
@@ -105,43 +108,97 @@ class Client:
     async def _fetch(self, method: str, url: str, body: bytes, headers: Mapping[str, str], cap: int) -> Response:
         async with self._httpx.stream(method, url, content=body or None, headers=headers) as answer:
             fields = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(answer.status_code, fields, await _read(answer, fields, cap))
+            return Response(answer.status_code, fields, await _read(answer, _sink_for(fields, cap)))
 
 
-async def _read(answer: httpx.Response, fields: Mapping[str, str], cap: int) -> bytes:
+class _Sink(Protocol):
+    """Takes a body in pieces, or a FetchError is raised."""
+
+    def take(self, piece: bytes) -> None: ...
+
+    def whole(self) -> bytes: ...
+
+
+async def _read(answer: httpx.Response, sink: _Sink) -> bytes:
+    fault: FetchError | None = None
+    # httpx has generators within generators: one that is left before its end complains when it is collected. Cancelled,
+    # the innermost fails, and with it all of them.
+    with trio.CancelScope() as abandoned:
+        async for piece in answer.aiter_raw():
+            if fault is None:
+                try:
+                    sink.take(piece)
+                except FetchError as error:
+                    fault = error
+                    abandoned.cancel()
+    if fault is not None:
+        raise fault
+    return sink.whole()
+
+
+def _sink_for(fields: Mapping[str, str], cap: int) -> _Sink:
+    announced = fields.get("content-length", "")
+    if announced.isdecimal() and int(announced) > _wire_cap(cap):
+        raise _too_large(cap)
     match fields.get("content-encoding", "identity").lower():
         case "identity" | "":
-            return await _read_capped(answer.aiter_raw(), cap)
+            return _Plain(cap)
         case "gzip" | "x-gzip":
-            return await _read_gzip(answer.aiter_raw(), cap)
+            return _Gzip(cap)
         case _:
             raise FetchError(Failure.PROTOCOL, "the answer has a Content-Encoding that was not asked for")
 
 
-async def _read_capped(pieces: AsyncIterator[bytes], cap: int) -> bytes:
-    taken = bytearray()
-    async for piece in pieces:
-        taken += piece
-        if len(taken) > cap:
-            raise _too_large(cap)
-    return bytes(taken)
+class _Plain:
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._taken = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        self._taken += piece
+        if len(self._taken) > self._cap:
+            raise _too_large(self._cap)
+
+    def whole(self) -> bytes:
+        return bytes(self._taken)
 
 
-async def _read_gzip(pieces: AsyncIterator[bytes], cap: int) -> bytes:
-    """Decompress never more than one byte beyond the cap: 194 KB of gzip can hold 200 MB."""
-    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    taken = bytearray()
-    try:
-        async for piece in pieces:
-            taken += inflate.decompress(piece, cap + 1 - len(taken))
-            if len(taken) > cap:
-                raise _too_large(cap)
-    except zlib.error:
-        raise FetchError(Failure.PROTOCOL, "the answer is not the gzip it claims to be") from None
-    if not inflate.eof or inflate.unused_data:
-        raise FetchError(Failure.PROTOCOL, "the answer is not the gzip it claims to be")
-    return bytes(taken)
+class _Gzip:
+    """Decompresses at most one byte beyond the cap: 194 KB of gzip can hold 200 MB."""
+
+    def __init__(self, cap: int) -> None:
+        self._cap = cap
+        self._taken = bytearray()
+        self._wire = 0
+        self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+    def take(self, piece: bytes) -> None:
+        self._wire += len(piece)
+        try:
+            self._taken += self._inflate.decompress(piece, self._cap + 1 - len(self._taken))
+        except zlib.error:
+            raise _not_gzip() from None
+        # Compressed bytes can also decompress to nothing, for ever.
+        if len(self._taken) > self._cap or self._wire > _wire_cap(self._cap):
+            raise _too_large(self._cap)
+
+    def whole(self) -> bytes:
+        if not self._inflate.eof or self._inflate.unused_data:
+            raise _not_gzip()
+        return bytes(self._taken)
+
+
+def _wire_cap(cap: int) -> int:
+    """What a body of ``cap`` bytes may take on the wire: gzip adds a little to what it cannot compress."""
+    return cap + cap // 500 + 1024
+
+
+def _not_gzip() -> FetchError:
+    return FetchError(Failure.PROTOCOL, "the answer is not the gzip it claims to be")
 
 
 def _too_large(cap: int) -> FetchError:
     return FetchError(Failure.TOO_LARGE, f"the answer is larger than {cap} bytes")
+
+
+_HUNG_UP = "Server disconnected"  # how httpcore tells a closed connection, which is no offence, from bad HTTP

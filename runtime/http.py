@@ -1,6 +1,7 @@
 """What the endpoints of every role share: capped bodies, refusals, exact headers, the operator's endpoints."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,10 +23,11 @@ async def read_body(request: Request, cap: int) -> bytes:
     if announced is not None and int(announced) > cap:
         raise _too_large(cap)
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > cap:
-            raise _too_large(cap)
+    async with aclosing(request.stream()) as parts:
+        async for part in parts:
+            body += part
+            if len(body) > cap:
+                raise _too_large(cap)
     return bytes(body)
 
 

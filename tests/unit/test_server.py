@@ -1,9 +1,11 @@
 """The server as applications and clients see it: framing, order, headers, failures, limits in time, drain."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 import structlog
@@ -405,8 +407,9 @@ async def test_what_is_sent_ahead_while_an_application_watches_is_kept() -> None
 
     ahead = [b"/%d" % i for i in range(40)]
     async with serving(app, buffered_bytes=200) as served, served.connect() as client:
-        await client.send(b"".join(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path for path in ahead))
-        await trio.testing.wait_all_tasks_blocked()
+        for path in ahead:
+            await client.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            await trio.testing.wait_all_tasks_blocked()
         blocked.set()
         assert [(await client.answer()).body for _ in ahead] == ahead
 
@@ -659,6 +662,46 @@ async def test_a_drain_is_bounded() -> None:
         served.drain.set()
         await served.drained.wait()
     assert ended == ["/"]
+
+
+# Accepting
+
+
+class _Weather:
+    """A listener whose socket fails before it works, as a busy machine's does."""
+
+    def __init__(self, listener: trio.SocketListener, errors: list[int]) -> None:
+        self.socket = self
+        self._listener = listener
+        self._errors = errors
+
+    async def __aenter__(self) -> "_Weather":
+        return self
+
+    async def __aexit__(self, *exit: object) -> None:
+        await self._listener.aclose()
+
+    async def accept(self) -> object:
+        if self._errors:
+            raise OSError(self._errors.pop(0), "weather")
+        return await self._listener.socket.accept()
+
+
+async def test_accepting_goes_on_after_passing_failures() -> None:
+    listener = await open_listener("127.0.0.1:0")
+    weather: Any = _Weather(listener, [errno.ECONNABORTED, errno.EMFILE, errno.ECONNABORTED])
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, answering(200, b"abc"), [weather], drain=trio.Event()))
+        async with await trio.open_tcp_stream(*listener.socket.getsockname()) as stream:
+            await stream.send_all(GET)
+            assert (await stream.receive_some()).endswith(b"\r\n\r\nabc")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_listener_that_broke_is_a_failure() -> None:
+    weather: Any = _Weather(await open_listener("127.0.0.1:0"), [errno.EINVAL])
+    with pytest.RaisesGroup(OSError, flatten_subgroups=True):
+        await serve(answering(), [weather], drain=trio.Event())
 
 
 # Listening
