@@ -128,7 +128,7 @@ class VerifierKey:
             SignatureError: this key did not sign this message.
         """
         match self.type:
-            case KeyType.ED25519 | KeyType.COSIGNATURE_ED25519:
+            case KeyType.COSIGNATURE_ED25519 | KeyType.ED25519:
                 valid = _verify_ed25519(self.public_key, message, signature)
             case KeyType.COSIGNATURE_MLDSA44:
                 valid = _verify_mldsa44(self.public_key, message, signature)

@@ -16,7 +16,7 @@ What a key signs depends on its type: see ``tlog.cosignature``. Keys that sign t
 text with such a line has to be one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -29,20 +29,15 @@ from tlog.cosignature import (
     tree_head_message,
 )
 from tlog.errors import FormatError, SignatureError
-from tlog.keys import (
-    ED25519_SIGNATURE_BYTES,
-    KEY_ID_BYTES,
-    MLDSA44_SIGNATURE_BYTES,
-    KeyType,
-    VerifierKey,
-)
-from tlog.text import cut, decode_base64, encode_base64, parse_key_name, parse_utf8, split_lines
+from tlog.keys import KEY_ID_BYTES, KeyType, VerifierKey
+from tlog.text import decode_base64, encode_base64, parse_key_name, parse_utf8, split_lines
 
 MAX_NOTE_BYTES = 96 * 1024  # 16 signatures of 5 kB each, which have to be accepted, and room for the text
 MAX_SIGNATURES = 100  # what golang.org/x/mod accepts; 16 is what everybody has to
 
 _DASH = "\N{EM DASH}".encode()
 _END_OF_TEXT = b"\n\n"
+_TIMELESS = (KeyType.ED25519, KeyType.ECDSA)
 
 
 class NotSignedError(SignatureError):
@@ -68,11 +63,11 @@ class SignatureLine:
     @classmethod
     def parse(cls, line: bytes) -> "SignatureLine":
         """Read one line, given without its line feed."""
-        dash, name_and_blob = cut(line, b" ", "a signature line does not begin with an em dash and a space")
-        if dash != _DASH:
-            raise FormatError("a signature line does not begin with an em dash and a space")
-        name, blob_text = cut(name_and_blob, b" ", "a signature line has no signature")
-        blob = decode_base64(blob_text, "signature")
+        match line.split(b" "):
+            case [dash, name, blob_text] if dash == _DASH:
+                blob = decode_base64(blob_text, "signature")
+            case _:
+                raise FormatError("a signature line is not an em dash, a key name and a signature")
         if len(blob) <= KEY_ID_BYTES:
             raise FormatError("a signature is too short")
         # SPEC: SN-4 Key names MUST be non-empty and MUST NOT contain Unicode spaces or plus signs.
@@ -139,12 +134,18 @@ def open_note(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifiedSignatur
         BadSignatureError: a line of one of the keys does not verify.
     """
     # SPEC: SN-1 The text MUST be ignored unless a signature of a trusted key verifies it.
-    known = _by_selector(keys)
-    verified = tuple(_verify_line(note.text, key, line) for key, line in _lines_of(known, note.signatures))
+    unseen = _by_selector(keys)
+    verified = []
+    for line in note.signatures:
+        # SPEC: SN-6 Signatures of unknown keys MUST be ignored, also if only the name or only the ID matches.
+        # SPEC: CP-13 Two lines of one key count once.
+        key = unseen.pop((line.name, line.key_id), None)
+        if key is not None:
+            verified.append(_verify_line(note.text, key, line))
     # SPEC: SN-9 The note MUST be rejected if no signature by a known key verifies.
     if not verified:
         raise NotSignedError("no trusted key signed the note")
-    return verified
+    return tuple(verified)
 
 
 def message_to_sign(key: VerifierKey, text: bytes, time: int) -> bytes:
@@ -155,10 +156,10 @@ def message_to_sign(key: VerifierKey, text: bytes, time: int) -> bytes:
         SignatureError: the key cannot sign for this checkpoint.
     """
     match key.type:
-        case KeyType.ED25519 | KeyType.ECDSA:
-            return text
         case KeyType.COSIGNATURE_ED25519:
             return cosignature_message(time, text)
+        case KeyType.ED25519 | KeyType.ECDSA:
+            return text
         case KeyType.COSIGNATURE_MLDSA44:
             checkpoint = _without_extensions(text)
             # SPEC: CS-17, W-24 For a checkpoint start MUST be 0 and end the size of the tree.
@@ -175,7 +176,7 @@ def message_to_sign(key: VerifierKey, text: bytes, time: int) -> bytes:
 
 def signature_line(key: VerifierKey, time: int, signature: bytes) -> SignatureLine:
     """Wrap a bare signature over ``message_to_sign`` of the same time."""
-    body = signature if _is_timeless(key.type) else format_timestamped(time, signature)
+    body = signature if key.type in _TIMELESS else format_timestamped(time, signature)
     return SignatureLine(key.name, key.id, body)
 
 
@@ -183,51 +184,23 @@ def _by_selector(keys: Iterable[VerifierKey]) -> dict[tuple[str, bytes], Verifie
     known: dict[tuple[str, bytes], VerifierKey] = {}
     for key in keys:
         # SPEC: SN-19 Two configured keys with the same name and ID are a mistake of the configuration.
-        if known.setdefault((key.name, key.id), key) != key:
+        other = known.setdefault((key.name, key.id), key)
+        if other is not key and other != key:
             raise ValueError("two different trusted keys have the same name and key ID")
     return known
-
-
-def _lines_of(
-    known: dict[tuple[str, bytes], VerifierKey], lines: Iterable[SignatureLine]
-) -> Iterator[tuple[VerifierKey, SignatureLine]]:
-    """The first line of each known key."""
-    unseen = dict(known)
-    for line in lines:
-        # SPEC: SN-6, CP-11 Signatures of unknown keys MUST be ignored, also if only the name or only the ID matches.
-        # SPEC: CP-13 Two lines of one key count once.
-        key = unseen.pop((line.name, line.key_id), None)
-        if key is not None:
-            yield key, line
 
 
 def _verify_line(text: bytes, key: VerifierKey, line: SignatureLine) -> VerifiedSignature:
     # SPEC: SN-7 When both name and ID match a known key, the signature MUST be verified.
     # SPEC: SN-8 The note SHOULD be rejected if a signature of a known key fails to verify.
+    time, signature = None, line.body
     try:
-        time, signature = _parse_body(key.type, line.body)
+        if key.type not in _TIMELESS:
+            time, signature = parse_timestamped(line.body, None)
         key.verify(message_to_sign(key, text, time or 0), signature)
     except (FormatError, SignatureError) as error:
         raise BadSignatureError(key, str(error)) from None
     return VerifiedSignature(key, line, time)
-
-
-def _parse_body(type: KeyType, body: bytes) -> tuple[int | None, bytes]:
-    match type:
-        case KeyType.ED25519 | KeyType.ECDSA:
-            return None, body
-        case KeyType.COSIGNATURE_ED25519:
-            return parse_timestamped(body, ED25519_SIGNATURE_BYTES)
-        case KeyType.COSIGNATURE_MLDSA44:
-            return parse_timestamped(body, MLDSA44_SIGNATURE_BYTES)
-        case KeyType.RFC6962:
-            return parse_timestamped(body, None)
-        case _:
-            assert_never(type)
-
-
-def _is_timeless(type: KeyType) -> bool:
-    return type in (KeyType.ED25519, KeyType.ECDSA)
 
 
 def _without_extensions(text: bytes) -> Checkpoint:

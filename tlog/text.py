@@ -8,7 +8,6 @@ of every value: ``format(parse(x)) == x``.
 Everything here raises ``FormatError`` and nothing else.
 """
 
-import base64
 import binascii
 import re
 
@@ -58,7 +57,7 @@ def decode_base64(field: bytes, what: str) -> bytes:
 
 def encode_base64(data: bytes) -> bytes:
     """Write standard base64 with padding and no line breaks."""
-    return base64.b64encode(data)
+    return binascii.b2a_base64(data, newline=False)
 
 
 def parse_hash(field: bytes, what: str = "hash") -> Hash:

@@ -565,7 +565,7 @@ def test_a_signature_without_time_is_no_cosignature() -> None:
 
 
 def test_a_cosignature_that_is_not_base64_is_refused() -> None:
-    with pytest.raises(FormatError, match="base64"):
+    with pytest.raises(FormatError):
         _line_of(JUNK)
 
 

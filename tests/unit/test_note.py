@@ -372,7 +372,7 @@ def test_a_time_above_the_signed_range_spoils_the_note(signer: SignerKey) -> Non
 )
 def test_a_cosignature_of_another_length_spoils_the_note(line: SignatureLine) -> None:
     """CS-7."""
-    with pytest.raises(BadSignatureError, match="length"):
+    with pytest.raises(BadSignatureError):
         opened(LINE, line)
 
 
