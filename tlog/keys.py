@@ -77,6 +77,7 @@ def key_id(name: str, type: KeyType, public_key: bytes) -> bytes:
             assert_never(type)
     # SPEC: SN-17 A public key under another type has another ID, because the type is part of what is hashed.
     # SPEC: SN-11 The key ID is SHA-256(key name || LF || signature type || public key)[:4].
+    # SPEC: SN-17 A public key that is used for several types MUST have different key IDs: the type is in the hash.
     # SPEC: CS-3 For type 0x04 it is computed over the 32-byte Ed25519 key.
     # SPEC: CS-4 For type 0x06 it is computed over the 1312-byte ML-DSA-44 key.
     return sha256(b"%s\n%c%s" % (name.encode(), type, public_key)).digest()[:KEY_ID_BYTES]

@@ -138,6 +138,7 @@ def open_note(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifiedSignatur
     verified = []
     for line in note.signatures:
         # SPEC: SN-6 Signatures of unknown keys MUST be ignored, also if only the name or only the ID matches.
+        # SPEC: CP-11 Clients MUST ignore unknown signatures.
         # SPEC: CP-13 Two lines of one key count once.
         key = unseen.pop((line.name, line.key_id), None)
         if key is not None:
