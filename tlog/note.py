@@ -12,8 +12,8 @@
 * without any line that verifies the note is refused;
 * of several lines of one key the first counts, the others are ignored unread.
 
-What a key signs depends on its type: see ``tlog.cosignature``. Keys that sign timestamps sign checkpoints only, so a
-text with such a line has to be one.
+What a key signs depends on its type: see ``tlog.cosignature``. ML-DSA-44 keys and those of certificate logs sign tree
+heads, so a text with such a line has to be a checkpoint, and one without extension lines, which they do not sign.
 """
 
 from collections.abc import Iterable
@@ -162,6 +162,7 @@ def message_to_sign(key: VerifierKey, text: bytes, time: int) -> bytes:
         case KeyType.ED25519 | KeyType.ECDSA:
             return text
         case KeyType.COSIGNATURE_MLDSA44:
+            # SPEC: SN-12 A signature type may demand a certain text.
             checkpoint = _without_extensions(text)
             # SPEC: CS-17, W-24 For a checkpoint start MUST be 0 and end the size of the tree.
             return subtree_message(key.name, time, checkpoint.origin, 0, checkpoint.size, checkpoint.root_hash)
