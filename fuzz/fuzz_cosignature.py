@@ -14,7 +14,7 @@ from tlog.cosignature import format_timestamped, parse_timestamped
 from tlog.errors import FormatError, TlogError
 from tlog.hashing import Hash
 from tlog.keys import KeyType, VerifierKey
-from tlog.note import Note, parse_signature_lines
+from tlog.note import Note, open_note, parse_signature_lines
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 LOG, WITNESS, PQ = log_key(), witness_key(), mldsa_key("witness.example/pq")
@@ -61,6 +61,8 @@ def require_statements(opened: SignedCheckpoint, keys: list[VerifierKey]) -> Non
         raise AssertionError("what was stored does not open again, or to other signatures")
     if opened.merge(stored) != stored:
         raise AssertionError("merging with itself changed something")
+    if open_note(opened.note, keys) != opened.signatures:
+        raise AssertionError("the note opens to other signatures than the checkpoint")
     parse_signature_lines(b"".join(one.line.format() for one in opened.signatures))
 
 
