@@ -148,6 +148,12 @@ def test_a_new_head_is_remembered_before_anything_else() -> None:
     assert effects == [Remember(ID, one, None), Adjudicate(ID, one, ())]
 
 
+def test_a_smaller_head_is_judged_and_not_pending() -> None:
+    one = statement(TWIN, 5)
+    after, effects = run(at(7), HeadSeen(ID, one.raw))
+    assert (after, effects) == (at(7), [Remember(ID, one, None), Adjudicate(ID, one, ())])
+
+
 def test_a_proof_that_comes_with_a_head_is_weighed_with_it() -> None:
     one = statement(LOG, 12)
     message = Head(ID, one.raw, 2, 7, LOG.proof(7, 12))
