@@ -21,58 +21,31 @@ refused. The database then counts as failed. Every waiting and every later call 
 tried again. The way on is to stop and start again, which reads what is really there.
 """
 
-import asyncio
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Generic, NoReturn, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import Generic, NoReturn, TypeVar
 
-import outcome
-import trio
 from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime.engines import READERS, Place, check_schema, connect, is_fatal, make_schema, place_of
+from runtime.database_thread import Apply as Apply  # part of this module's interface, as the next two
+from runtime.database_thread import Batches, DatabaseThread
+from runtime.database_thread import DatabaseFailed as DatabaseFailed
+from runtime.database_thread import Work as Work
+from runtime.engines import check_schema, make_schema, place_of
 
-MAX_WAITING = 8192  # calls in the queue; further ones wait for room, as tasks of a few kilobytes that can be cancelled
 MAX_BATCH = 1024  # items in one transaction: some 10 ms of work, which is what the next item then has to wait
 
 T = TypeVar("T")
 Q = TypeVar("Q")
 R = TypeVar("R")
-Q_contra = TypeVar("Q_contra", contravariant=True)
-R_co = TypeVar("R_co", covariant=True)
-Ts = TypeVarTuple("Ts")
-
-Work = Callable[[AsyncConnection], Awaitable[T]]
-
-
-class DatabaseFailed(Exception):  # noqa: N818  # says what happened, as trio.Cancelled does
-    """The disk or the connection failed, and nobody knows what was written last."""
-
-    def __init__(self) -> None:
-        super().__init__("the database failed and what it wrote last is uncertain: stop and restart")
-
-
-class Apply(Protocol[Q_contra, R_co]):
-    """How a group turns items into rows: in one transaction, and with one result for each.
-
-    An exception as an item's result refuses that item alone: its submitter gets it raised. What ``apply`` wrote for
-    that item stays written, so it decides first. An exception that is raised undoes and refuses the whole batch.
-    """
-
-    async def __call__(self, connection: AsyncConnection, items: Sequence[Q_contra], /) -> Sequence[R_co | Exception]:
-        """Apply the items, in order."""
-        ...
 
 
 class Database:
     """An open database. Made by ``open_database``."""
 
-    def __init__(self, thread: "_DatabaseThread") -> None:
+    def __init__(self, thread: DatabaseThread) -> None:
         self._thread = thread
 
     async def write(self, work: Work[T]) -> T:
@@ -91,7 +64,7 @@ class Database:
         ``on_commit`` runs in the database's thread after each commit of the group, before any submitter learns of it.
         If it raises, the database counts as failed: what had to follow the commit did not.
         """
-        return Group(self._thread, apply, on_commit, max_batch)
+        return Group(self._thread, Batches(apply, on_commit, max_batch))
 
     async def wait_failed(self) -> NoReturn:
         """Wait until the database fails, then raise ``DatabaseFailed``. A daemon runs this beside its other tasks."""
@@ -102,18 +75,13 @@ class Database:
 class Group(Generic[Q, R]):
     """Items that share transactions with whatever is submitted at the same time. Made by ``Database.group``."""
 
-    def __init__(
-        self, thread: "_DatabaseThread", apply: Apply[Q, R], on_commit: Callable[[], None] | None, max_batch: int
-    ) -> None:
+    def __init__(self, thread: DatabaseThread, batches: Batches[Q, R]) -> None:
         self._thread = thread
-        self.apply = apply
-        self.on_commit = on_commit
-        self.max_batch = max_batch
-        self.pending: deque[_Call[Q, R]] = deque()
+        self._batches = batches
 
     async def submit(self, item: Q) -> R:
         """Apply the item; it is on disk when this returns, and was not applied when this raises ``Cancelled``."""
-        return await self._thread.wait(partial(self._thread.queue_item, self), item)
+        return await self._thread.wait(partial(self._thread.queue_item, self._batches), item)
 
 
 @asynccontextmanager
@@ -131,281 +99,9 @@ async def open_database(
     """
     place = place_of(url_or_path)
     place.prepare(create=create)
-    thread = _DatabaseThread(place, make_schema if create else check_schema, metadata)
+    thread = DatabaseThread(place, make_schema if create else check_schema, metadata)
     await thread.start()
     try:
         yield Database(thread)
     finally:
         await thread.close()
-
-
-class _Call(Generic[Q, R]):
-    """A submission and who waits for it. Claimed once: by the thread to run it, or by trio to cancel it."""
-
-    __slots__ = ("claimed", "item", "task")
-
-    def __init__(self, item: Q, task: trio.lowlevel.Task) -> None:
-        self.item = item
-        self.task = task
-        self.claimed = False
-
-
-class _DatabaseThread:
-    """The thread, its loop and its queue. Methods with a leading underscore run in the thread unless they say not."""
-
-    def __init__(
-        self, place: Place, prepare: Callable[[AsyncConnection, MetaData], Awaitable[None]], metadata: MetaData
-    ) -> None:
-        self._place = place
-        self._prepare = prepare
-        self._metadata = metadata
-        self._thread = threading.Thread(target=self._main, name="database", daemon=True)
-        self._token = trio.lowlevel.current_trio_token()
-        self._room = trio.Semaphore(MAX_WAITING)
-        self._opened: outcome.Outcome[None] | None = None
-        self._started = trio.Event()
-        self._failure: BaseException | None = None
-        self.failed = trio.Event()
-        self._lock = threading.Lock()  # guards the queues, the two flags, and every call's `claimed`
-        self._jobs: deque[Callable[[], Awaitable[None]]] = deque()
-        self._closing = False
-        self._asleep = False
-        self._reads: set[asyncio.Task[None]] = set()
-
-    # What trio calls.
-
-    async def start(self) -> None:
-        """Start the thread and wait until the database is open."""
-        self._thread.start()
-        with trio.CancelScope(shield=True):  # opening ends by itself, and nobody could close a half-open engine
-            await self._started.wait()
-        if self._opened is None:
-            raise AssertionError("the thread started without saying how")
-        if isinstance(self._opened, outcome.Error):
-            self._thread.join()  # there is nothing left that it could wait for
-        self._opened.unwrap()
-
-    async def close(self) -> None:
-        """Finish what was queued, close every connection and end the thread."""
-        with self._lock:
-            self._closing = True
-        self._wake_up()
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._thread.join)
-
-    async def wait(self, queue: Callable[[_Call[Q, R]], None], item: Q) -> R:
-        """Queue a call and wait for its outcome, as the module promises about cancellation."""
-        self._check_usable()
-        await self._room.acquire()  # given back when the thread takes the call out of the queue, cancelled or not
-        try:
-            self._check_usable()
-        except BaseException:
-            self._room.release()
-            raise
-        call: _Call[Q, R] = _Call(item, trio.lowlevel.current_task())
-        queue(call)
-        # No checkpoint between queueing and this: a call without a waiter would be the third case of cancellation.
-        result: R = await trio.lowlevel.wait_task_rescheduled(partial(self._abort, call))
-        return result
-
-    def queue_write(self, call: _Call[Work[R], R]) -> None:
-        """Queue a transaction."""
-        self._queue(partial(self._write, call))
-
-    def queue_read(self, call: _Call[Work[R], R]) -> None:
-        """Start to read, beside the writer."""
-        self._loop.call_soon_threadsafe(self._start_read, call)
-
-    def queue_item(self, group: Group[Q, R], call: _Call[Q, R]) -> None:
-        """Add an item to what its group has pending; the first one queues the group's next transaction."""
-        with self._lock:
-            group.pending.append(call)
-            first = len(group.pending) == 1
-        if first:
-            self._queue(partial(self._write_batch, group))
-
-    def failure(self) -> DatabaseFailed:
-        """What a caller gets: a new exception each, because one raised in many tasks collects all their tracebacks."""
-        error = DatabaseFailed()
-        error.__cause__ = self._failure
-        return error
-
-    def _check_usable(self) -> None:  # called by trio
-        if self._failure is not None:
-            raise self.failure()
-        if self._closing:
-            raise AssertionError("the database was used after it was closed")
-
-    def _abort(self, call: _Call[Q, R], _raise_cancel: Callable[[], NoReturn]) -> trio.lowlevel.Abort:  # called by trio
-        return trio.lowlevel.Abort.SUCCEEDED if self._claim(call) else trio.lowlevel.Abort.FAILED
-
-    def _deliver(self, results: Sequence[tuple[_Call[Q, R], "outcome.Outcome[R] | None"]]) -> None:  # called by trio
-        for call, result in results:
-            self._room.release()
-            if result is not None:
-                trio.lowlevel.reschedule(call.task, result)
-
-    # What either side calls.
-
-    def _claim(self, call: _Call[Q, R]) -> bool:
-        """Decide the race between running a call and cancelling it: true for whoever comes first."""
-        with self._lock:
-            first, call.claimed = not call.claimed, True
-        return first
-
-    def _queue(self, job: Callable[[], Awaitable[None]]) -> None:
-        with self._lock:
-            self._jobs.append(job)
-        self._wake_up()
-
-    def _wake_up(self) -> None:
-        with self._lock:
-            asleep, self._asleep = self._asleep, False
-        if asleep:  # and otherwise the writer looks by itself: this call is the expensive part of a submission
-            self._loop.call_soon_threadsafe(self._wake.set)
-
-    # What runs in the thread.
-
-    def _main(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._run())
-
-    async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        self._reading = asyncio.Semaphore(READERS)
-        writer, self._reader = self._place.writer(), self._place.reader()
-        self._opened = await outcome.acapture(self._open, writer)
-        self._in_trio(self._started.set)
-        if isinstance(self._opened, outcome.Value):
-            await self._serve()
-        with suppress(Exception):  # what failed has been reported; what was committed is on disk
-            await writer.dispose()
-            await self._reader.dispose()
-
-    async def _open(self, engine: AsyncEngine) -> None:
-        self._writer = await connect(engine)
-        try:
-            async with self._writer.begin():
-                await self._prepare(self._writer, self._metadata)
-        except BaseException:
-            await self._writer.close()
-            raise
-
-    async def _serve(self) -> None:
-        while (job := await self._next_job()) is not None:
-            await job()
-        await asyncio.gather(*self._reads)
-        with suppress(Exception):  # as above
-            await self._writer.close()
-
-    async def _next_job(self) -> Callable[[], Awaitable[None]] | None:
-        while True:
-            with self._lock:
-                if self._jobs:
-                    return self._jobs.popleft()
-                if self._closing:
-                    return None
-                self._asleep = True
-                self._wake.clear()
-            await self._wake.wait()
-
-    async def _write(self, call: _Call[Work[R], R]) -> None:
-        result = await outcome.acapture(self._transact, call.item, None) if self._claim(call) else None
-        self._in_trio(self._deliver, [(call, result)])
-
-    async def _write_batch(self, group: Group[Q, R]) -> None:
-        taken = self._take(group)
-        results: dict[_Call[Q, R], outcome.Outcome[R] | None] = dict.fromkeys(taken)
-        calls = [call for call in taken if self._claim(call)]
-        if calls:
-            results.update(zip(calls, await self._apply(group, [call.item for call in calls]), strict=True))
-        self._in_trio(self._deliver, list(results.items()))
-
-    def _take(self, group: Group[Q, R]) -> list[_Call[Q, R]]:
-        """Take the group's next batch; what is left over comes after the other writers that wait by now."""
-        with self._lock:
-            number = min(len(group.pending), group.max_batch)
-            taken = [group.pending.popleft() for _ in range(number)]
-            more = bool(group.pending)
-        if more:
-            self._queue(partial(self._write_batch, group))
-        return taken
-
-    async def _apply(self, group: Group[Q, R], items: list[Q]) -> "list[outcome.Outcome[R]]":
-        async def work(connection: AsyncConnection) -> Sequence[R | Exception]:
-            results = await group.apply(connection, items)
-            if len(results) != len(items):
-                raise AssertionError("apply must return one result for each item")
-            return results
-
-        batch = await outcome.acapture(self._transact, work, group.on_commit)
-        if isinstance(batch, outcome.Error):
-            return [outcome.Error(self._for_each(batch.error)) for _ in items]
-        return [outcome.Error(r) if isinstance(r, Exception) else outcome.Value(r) for r in batch.unwrap()]
-
-    async def _transact(self, work: Work[R], on_commit: Callable[[], None] | None) -> R:
-        if self._failure is not None:
-            raise self.failure()
-        try:
-            transaction = await self._writer.begin()
-            try:
-                result = await work(self._writer)
-            except BaseException as error:
-                if not is_fatal(error):
-                    with self._certain():
-                        await transaction.rollback()
-                raise
-        except Exception as error:
-            if is_fatal(error):
-                raise self._fail(error) from error
-            raise
-        with self._certain():
-            await transaction.commit()
-            if on_commit is not None:
-                on_commit()
-        return result
-
-    @contextmanager
-    def _certain(self) -> Iterator[None]:
-        """Take a step after whose failure it would be unknown what is on disk."""
-        try:
-            yield
-        except BaseException as error:
-            raise self._fail(error) from error
-
-    def _start_read(self, call: _Call[Work[R], R]) -> None:
-        task = self._loop.create_task(self._read(call))
-        self._reads.add(task)
-        task.add_done_callback(self._reads.discard)
-
-    async def _read(self, call: _Call[Work[R], R]) -> None:
-        async with self._reading:
-            result = await outcome.acapture(self._look, call.item) if self._claim(call) else None
-        self._in_trio(self._deliver, [(call, result)])
-
-    async def _look(self, work: Work[R]) -> R:
-        if self._failure is not None:
-            raise self.failure()
-        try:
-            async with self._reader.connect() as connection, connection.begin() as transaction:
-                result = await work(connection)
-                await transaction.rollback()
-                return result
-        except Exception as error:
-            if is_fatal(error):
-                raise self._fail(error) from error
-            raise
-
-    def _fail(self, error: BaseException) -> DatabaseFailed:
-        if self._failure is None:
-            self._failure = error
-            self._in_trio(self.failed.set)
-        return self.failure()
-
-    def _for_each(self, error: BaseException) -> BaseException:
-        return self.failure() if isinstance(error, DatabaseFailed) else error
-
-    def _in_trio(self, function: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> None:
-        with suppress(trio.RunFinishedError):  # nobody is left to tell
-            self._token.run_sync_soon(function, *arguments)

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, s
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import runtime.database
+import runtime.database_thread
 from runtime.database import Database, DatabaseFailed, open_database
 from runtime.engines import READERS
 from runtime.errors import UsageError
@@ -463,7 +463,7 @@ async def cancel_after_turns(scope: trio.CancelScope, turns: int) -> None:
 
 
 async def test_the_queue_is_bounded(place: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime.database, "MAX_WAITING", 5)
+    monkeypatch.setattr(runtime.database_thread, "MAX_WAITING", 5)
     batches: list[int] = []
 
     async def apply(connection: AsyncConnection, items: Sequence[int]) -> list[Exception | None]:
@@ -485,7 +485,7 @@ async def test_the_queue_is_bounded(place: str | Path, monkeypatch: pytest.Monke
 
 
 async def test_cancelled_calls_do_not_use_up_the_queue(place: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime.database, "MAX_WAITING", 2)
+    monkeypatch.setattr(runtime.database_thread, "MAX_WAITING", 2)
     async with open_database(place, METADATA, create=True) as database:
         group = database.group(add_all)
         for _ in range(3):
@@ -558,7 +558,7 @@ async def test_everybody_who_waits_is_told_of_the_failure_each_with_its_cause(da
 async def test_whoever_waits_for_room_is_told_of_the_failure(
     place: str | Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime.database, "MAX_WAITING", 1)
+    monkeypatch.setattr(runtime.database_thread, "MAX_WAITING", 1)
     failures: list[int] = []
 
     async def failing(number: int, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
@@ -643,8 +643,12 @@ async def test_leaving_finishes_what_was_queued(place: str | Path) -> None:
         group = database.group(add_all, max_batch=2)
         for value in range(2, 9):
             nursery.start_soon(group.submit, value)
+        reading = Gate()
+        nursery.start_soon(database.read, reading.work)
+        await reading.wait_entered()
         await trio.testing.wait_all_tasks_blocked()
-        trio.lowlevel.current_trio_token().run_sync_soon(gate.open)  # when we are already closing
+        for waiting in (gate, reading):
+            trio.lowlevel.current_trio_token().run_sync_soon(waiting.open)  # when we are already closing
     async with open_database(place, METADATA) as database:
         assert await database.read(numbers) == list(range(1, 9))
 

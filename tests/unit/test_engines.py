@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import runtime.engines
-from runtime.database import Database, DatabaseFailed, open_database
+from runtime.database import Database, DatabaseFailed, Work, open_database
 from runtime.engines import PostgreSQLPlace, SQLitePlace, is_fatal, place_of
 from runtime.errors import CannotTell, UsageError
 
@@ -37,7 +37,7 @@ async def numbers(connection: AsyncConnection) -> list[int]:
     return list((await connection.execute(select(NUMBERS.c.value))).scalars())
 
 
-def pragmas(*names: str) -> "runtime.database.Work[dict[str, object]]":
+def pragmas(*names: str) -> Work[dict[str, object]]:
     async def work(connection: AsyncConnection) -> dict[str, object]:
         return {name: (await connection.execute(text(f"PRAGMA {name}"))).scalar() for name in names}
 
