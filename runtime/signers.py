@@ -56,6 +56,7 @@ class FileSigner:
 
 def can_sign(vkey: VerifierKey, statement: Persisted[Statement]) -> bool:
     """Whether this key can sign this statement: an ML-DSA-44 message has no place for extension lines."""
+    # SPEC: CP-10 Extension lines SHOULD NOT be used with ML-DSA-44 keys: their signatures do not cover them.
     return vkey.type != KeyType.COSIGNATURE_MLDSA44 or not statement.value.extensions
 
 
