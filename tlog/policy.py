@@ -172,9 +172,12 @@ class Policy:
         """Tell whether the quorum is met when these witness lines have cosigned."""
         return self._judge(names)[1]
 
-    def cosigned(self, opened: SignedCheckpoint) -> Verdict:
-        """Judge a checkpoint that was opened with this policy's keys (and any others)."""
-        witnesses = tuple(_judge_witness(witness, opened) for witness in self.witnesses)
+    def cosigned(self, opened: SignedCheckpoint, since: int = 0) -> Verdict:
+        """Judge a checkpoint that was opened with this policy's keys (and any others).
+
+        Cosignatures from before ``since`` (Unix seconds) do not count.
+        """
+        witnesses = tuple(_judge_witness(witness, opened, since) for witness in self.witnesses)
         groups, met = self._judge([verdict.witness.name for verdict in witnesses if verdict.counts])
         # SPEC: PO-12 A checkpoint is valid if it is signed by any one of the listed logs and cosigned by the quorum.
         logs = tuple(log for log in self.logs if log.key.name == opened.origin and opened.signed_by(log.key))
@@ -221,16 +224,20 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _judge_witness(witness: PolicyWitness, opened: SignedCheckpoint) -> WitnessVerdict:
+def _judge_witness(witness: PolicyWitness, opened: SignedCheckpoint, since: int) -> WitnessVerdict:
     signature = opened.signed_by(witness.key)
-    if signature is None:
-        return WitnessVerdict(witness, None)
-    if witness.key.name == opened.origin:
-        return WitnessVerdict(witness, signature.timestamp, "a log does not witness itself")
+    time = None if signature is None else signature.timestamp
+    return WitnessVerdict(witness, time, None if time is None else _objection(witness, opened.origin, time, since))
+
+
+def _objection(witness: PolicyWitness, origin: str, time: int, since: int) -> str | None:
+    if witness.key.name == origin:
+        return "a log does not witness itself"
     # SPEC: CS-20 The timestamp of a witness's cosignature MUST NOT be zero: zero says nothing about the largest tree.
-    if not signature.timestamp:
-        return WitnessVerdict(witness, signature.timestamp, "the cosignature states no time")
-    return WitnessVerdict(witness, signature.timestamp)
+    if not time:
+        return "the cosignature states no time"
+    # SPEC: P-11 Timestamps are ignored unless the application asks for recent ones.
+    return f"the cosignature is {since - time} seconds too old" if time < since else None
 
 
 class _Draft:

@@ -13,17 +13,13 @@ computing the leaf hash from it. Timestamps are not judged here (who wants recen
 checkpoint that ``verify`` returns). Files are named ``*.tlog-proof``.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tlog.checkpoint import Checkpoint
-from tlog.errors import FormatError, SignatureError
+from tlog.errors import FormatError
 from tlog.hashing import Hash
-from tlog.keys import VerifierKey
-from tlog.note import MAX_NOTE_BYTES, Note
-from tlog.policy import LOG_KEY_TYPES, Policy
+from tlog.note import MAX_NOTE_BYTES
 from tlog.proofs import verify_inclusion
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import (
     MAX_INTEGER,
     cut,
@@ -33,6 +29,7 @@ from tlog.text import (
     parse_decimal,
     parse_hash,
 )
+from tlog.trust import Trust
 
 MAX_PATH = 63  # a tree of at most 2^63 - 1 leaves is no higher
 MAX_EXTRA_BYTES = 64 * 1024  # what rebuilds a leaf, which is itself at most that long
@@ -86,57 +83,23 @@ class TlogProof:
         lines = [_FIRST_LINE, *extra, index, *map(encode_base64, self.path)]
         return b"\n".join([*lines, b"", self.checkpoint_note])
 
-    def verify(
-        self,
-        leaf: Hash,
-        keys: Iterable[VerifierKey] = (),
-        origin: str | None = None,
-        policy: Policy | None = None,
-    ) -> SignedCheckpoint:
+    def verify(self, leaf: Hash, trust: Trust) -> SignedCheckpoint:
         """Check that the leaf is in a tree that the log signed and the policy's witnesses saw.
 
-        ``keys`` name the log, and then the policy judges the witnesses only; without keys the policy names the logs
-        too. A key speaks for the origin that is its name or, where ``origin`` is given, for that one.
+        Raises:
+            FormatError: what should be a signed checkpoint is none.
+            SignatureError: the checkpoint does not have the signatures that ``trust`` asks for.
+            ProofError: the leaf does not stand at the index of that tree.
         """
         # SPEC: P-7 The leaf hash is computed by the application, from its own data.
         # SPEC: P-4 The extra data MUST NOT be trusted implicitly: it plays no part here.
-        # SPEC: P-4 The extra data MUST NOT be trusted implicitly: it plays no part here.
-        note = Note.parse(self.checkpoint_note)
-        checkpoint = Checkpoint.parse(note.text)
-        given = tuple(keys)
-        log_keys = _log_keys(checkpoint.origin, given, origin, policy)
-        witness_keys = () if policy is None else policy.witness_keys
-        opened = open_checkpoint(note, [*log_keys, *given, *witness_keys])
-        # SPEC: P-8 The checkpoint is signed by a log public key configured for that origin line.
-        if not any(opened.signed_by(key) for key in log_keys):
-            raise SignatureError("no log key signed the checkpoint, only others did")
-        # SPEC: P-9 Verify all cosignatures for witnesses known to the verifier, then apply the quorum policy.
-        if policy is not None and not policy.cosigned(opened).met:
-            raise SignatureError("the cosignatures on the checkpoint do not reach the quorum of the policy")
+        # SPEC: P-8, P-9 The origin, the log's signature and the cosignatures are judged by tlog.trust.
+        # SPEC: P-11 Timestamps are ignored by this procedure.
+        checkpoint = trust.open(self.checkpoint_note).require()
         # SPEC: P-10 The inclusion proof binds the leaf hash to the root hash of the signed checkpoint.
         # SPEC: P-12 That includes an index below the size and a path of exactly the right length.
-        verify_inclusion(leaf, self.index, opened.head, self.path)
-        # SPEC: P-11 Timestamps are ignored by this procedure.
-        return opened
-
-
-def _log_keys(
-    actual: str, given: tuple[VerifierKey, ...], origin: str | None, policy: Policy | None
-) -> tuple[VerifierKey, ...]:
-    """Find the keys that may have signed as the log of the checkpoint's actual origin."""
-    if not given and policy is None:
-        raise ValueError("a proof is verified against keys, a policy or both")
-    # SPEC: P-8 Check that the checkpoint origin line is acceptable.
-    if origin is not None and actual != origin:
-        raise SignatureError("the checkpoint is of another origin")
-    if given or policy is None:
-        candidates = given if origin is not None else tuple(key for key in given if key.name == actual)
-    else:
-        candidates = policy.log_keys(actual)
-    log_keys = tuple(key for key in candidates if key.type in LOG_KEY_TYPES)
-    if not log_keys:
-        raise SignatureError("no key is known for the origin of the checkpoint")
-    return log_keys
+        verify_inclusion(leaf, self.index, checkpoint.head, self.path)
+        return checkpoint
 
 
 def _parse_extra(line: bytes) -> bytes:

@@ -26,6 +26,7 @@ from tlog.policy import Policy
 from tlog.proofs import verify_consistency
 from tlog.signed_checkpoint import open_checkpoint
 from tlog.tlog_proof import TlogProof
+from tlog.trust import Trust
 
 Case = dict[str, Any]
 
@@ -61,14 +62,14 @@ def oak() -> tuple[TlogProof, bytes, Case]:
 def test_project_oaks_proof_holds_under_its_policy() -> None:
     proof, entry, keys = oak()
     policy = Policy.parse(keys["policy"].encode())
-    opened = proof.verify(leaf_hash(entry), policy=policy)
+    opened = proof.verify(leaf_hash(entry), Trust(policy=policy))
     assert (opened.origin, opened.size, policy.cosigned(opened).met) == (keys["origin"], 4, True)
     assert proof.format() == vector("project-oak/test.tlog-proof").read_bytes()
 
 
 def test_project_oaks_proof_holds_under_the_key_of_its_log() -> None:
     proof, entry, keys = oak()
-    assert proof.verify(leaf_hash(entry), [VerifierKey.parse(keys["log_vkey"])]).size == 4
+    assert proof.verify(leaf_hash(entry), Trust((VerifierKey.parse(keys["log_vkey"]),))).size == 4
 
 
 @pytest.mark.parametrize("change", [b"", b"\0", b"\n"])
@@ -76,7 +77,7 @@ def test_project_oaks_proof_proves_no_other_entry(change: bytes) -> None:
     proof, entry, keys = oak()
     for other in (entry + change if change else entry[:-1], change + entry if change else b"", entry.upper()):
         with pytest.raises(ProofError):
-            proof.verify(leaf_hash(other), policy=Policy.parse(keys["policy"].encode()))
+            proof.verify(leaf_hash(other), Trust(policy=Policy.parse(keys["policy"].encode())))
 
 
 def test_project_oaks_proof_does_not_hold_under_the_key_of_another_log() -> None:
@@ -84,7 +85,7 @@ def test_project_oaks_proof_does_not_hold_under_the_key_of_another_log() -> None
     other = VerifierKey.parse(keys["extra_real_vkey"])
     for origin in (None, keys["origin"], other.name):
         with pytest.raises(SignatureError):
-            proof.verify(leaf_hash(entry), [other], origin)
+            proof.verify(leaf_hash(entry), Trust((other,), origin))
 
 
 def sumdb_proofs() -> list[Path]:
@@ -96,14 +97,15 @@ def test_records_of_the_go_checksum_database_are_in_its_tree_of_33_million(path:
     keys = load("derived/sumdb-tlog-proofs/keys.json")
     proof, key = TlogProof.parse(path.read_bytes()), VerifierKey.parse(keys["vkey"])
     leaf = leaf_hash(path.with_suffix(".leaf").read_bytes())
-    opened = proof.verify(leaf, [key], keys["origin"])
+    trust = Trust((key,), keys["origin"])
+    opened = proof.verify(leaf, trust)
     assert (opened.size, proof.index, proof.format()) == (33318680, int(path.stem), path.read_bytes())
     # The key name is not the origin, so that the key alone does not speak for it.
     with pytest.raises(SignatureError, match="no key is known for the origin"):
-        proof.verify(leaf, [key])
+        proof.verify(leaf, Trust((key,)))
     for other in (p for p in sumdb_proofs() if p != path):
         with pytest.raises(ProofError):
-            proof.verify(leaf_hash(other.with_suffix(".leaf").read_bytes()), [key], keys["origin"])
+            proof.verify(leaf_hash(other.with_suffix(".leaf").read_bytes()), trust)
 
 
 def test_proof_files_of_the_formats_library() -> None:

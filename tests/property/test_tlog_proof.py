@@ -15,6 +15,7 @@ from tlog.hashing import Hash, leaf_hash
 from tlog.keys import VerifierKey
 from tlog.policy import Policy
 from tlog.tlog_proof import TlogProof
+from tlog.trust import Trust
 
 HASHES = st.binary(min_size=32, max_size=32).map(Hash)
 PROOFS = st.builds(
@@ -27,6 +28,7 @@ PROOFS = st.builds(
 
 LOG, WITNESS = log_key(), witness_key()
 POLICY = Policy.parse(f"log {LOG.verifier_key}\nwitness w {WITNESS.verifier_key}\nquorum w\n".encode())
+TRUST = Trust(policy=POLICY)
 
 
 @given(PROOFS)
@@ -51,10 +53,10 @@ def test_every_entry_is_proven_at_its_place_and_nowhere_else(entries: list[bytes
     index, other = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size - 1))
     note = sign_checkpoint(Checkpoint("log.example/one", size, tree.mth(0, size)), LOG, WITNESS)
     proof = TlogProof(index, tuple(tree.path(index, 0, size)), note)
-    assert proof.verify(leaf_hash(entries[index]), policy=POLICY).size == size
+    assert proof.verify(leaf_hash(entries[index]), TRUST).size == size
     if entries[other] != entries[index]:
         with pytest.raises(ProofError):
-            proof.verify(leaf_hash(entries[other]), policy=POLICY)
+            proof.verify(leaf_hash(entries[other]), TRUST)
 
 
 def survivors(raw: bytes, verify: Callable[[TlogProof], object], places: Iterable[int]) -> list[tuple[int, int]]:
@@ -77,14 +79,14 @@ def test_no_single_bit_of_a_proof_can_be_changed() -> None:
     note = sign_checkpoint(Checkpoint("log.example/one", 3, tree.mth(0, 3)), LOG, WITNESS)
     raw = TlogProof(1, tuple(tree.path(1, 0, 3)), note).format()
     leaf = leaf_hash(b"b")
-    assert TlogProof.parse(raw).verify(leaf, policy=POLICY).size == 3
-    assert survivors(raw, lambda proof: proof.verify(leaf, policy=POLICY), range(len(raw))) == []
+    assert TlogProof.parse(raw).verify(leaf, TRUST).size == 3
+    assert survivors(raw, lambda proof: proof.verify(leaf, TRUST), range(len(raw))) == []
 
 
 def test_no_single_bit_of_a_proof_by_others_can_be_changed() -> None:
     raw = vector("derived/sumdb-tlog-proofs/3153.tlog-proof").read_bytes()
     leaf = leaf_hash(vector("derived/sumdb-tlog-proofs/3153.leaf").read_bytes())
     key = VerifierKey.parse("sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8")
-    origin = "go.sum database tree"
-    assert TlogProof.parse(raw).verify(leaf, [key], origin).size == 33318680
-    assert survivors(raw, lambda proof: proof.verify(leaf, [key], origin), range(0, len(raw), 5)) == []
+    trust = Trust((key,), "go.sum database tree")
+    assert TlogProof.parse(raw).verify(leaf, trust).size == 33318680
+    assert survivors(raw, lambda proof: proof.verify(leaf, trust), range(0, len(raw), 5)) == []

@@ -434,3 +434,11 @@ def test_the_figures_of_a_policy_count_parties_by_key_name() -> None:
     policy = Policy.parse(WITNESSES + "".join(f"{line}\n" for line in [f"witness w4 {again}", *lines]).encode())
     figures = (policy.minq(), policy.inter(), policy.block(), policy.cost(["w2"]), policy.margin(["w4", "w2"]))
     assert figures == (2, 1, 2, 1, 0)
+
+
+def test_cosignatures_from_before_a_time_do_not_count_where_one_is_given() -> None:
+    # SPEC: P-11 an application can ask for a freshness of its own
+    assert TWO_OF_THREE.cosigned(opened(W1, W2), NOW).met
+    verdict = TWO_OF_THREE.cosigned(opened(W1, W2), NOW + 3)
+    assert not verdict.met
+    assert verdict.explain()[0].endswith("not counted, the cosignature is 3 seconds too old")

@@ -30,7 +30,8 @@ from tlog.evidence.make import (
     quorum_split,
     same_size,
 )
-from tlog.evidence.verify import Conviction, Stated, is_log_key, verify_evidence
+from tlog.evidence.verify import Conviction, Stated, verify_evidence
+from tlog.trust import is_log_key
 
 __all__ = [
     "MAX_EVIDENCE_BYTES",

@@ -9,13 +9,14 @@ invalidating it. Whoever opened the checkpoints did so with keys trusted for the
 from collections.abc import Collection, Sequence
 
 from tlog.evidence.bundle import Evidence, EvidenceType, Opening, Openings, Prefix, Proof
-from tlog.evidence.verify import is_log_key, signatures_to_judge, verify_evidence
+from tlog.evidence.verify import signatures_to_judge, verify_evidence
 from tlog.hashing import Hash
 from tlog.keys import VerifierKey
 from tlog.note import Note
 from tlog.policy import Policy
 from tlog.proofs import ReadNode, prove_consistency, root_at, root_from_inclusion
 from tlog.signed_checkpoint import SignedCheckpoint
+from tlog.trust import is_log_key
 
 
 def bad_empty_head(head: SignedCheckpoint) -> Evidence:

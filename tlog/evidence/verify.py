@@ -19,11 +19,12 @@ from tlog.checkpoint import Checkpoint
 from tlog.errors import ProofError, SignatureError
 from tlog.evidence.bundle import Evidence, EvidenceType, Openings, Prefix
 from tlog.hashing import EMPTY_ROOT, Hash, TreeHead
-from tlog.keys import KeyType, VerifierKey
+from tlog.keys import VerifierKey
 from tlog.note import VerifiedSignature
 from tlog.policy import Policy
 from tlog.proofs import fold, root_from_node
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.trust import is_log_key, speaks_for
 
 _ROLLBACKS = frozenset({EvidenceType.LOG_ROLLBACK, EvidenceType.COSIGNER_ROLLBACK})
 _BY_COSIGNER = frozenset(
@@ -82,22 +83,6 @@ def verify_evidence(
     return _judge_pair(evidence, sides[0], sides[1], trusted, policy)
 
 
-def is_log_key(key: VerifierKey, origin: str) -> bool:
-    """Tell the role of a key by its type and name: a log's, rather than a cosigner's.
-
-    A log and a cosigner must not share a name, so a key of the type that both use is the log's if it bears the origin.
-    """
-    match key.type:
-        case KeyType.ED25519 | KeyType.ECDSA | KeyType.RFC6962:
-            return True
-        case KeyType.COSIGNATURE_ED25519:
-            return False
-        case KeyType.COSIGNATURE_MLDSA44:
-            return key.name == origin
-        case _:
-            assert_never(key.type)
-
-
 class Pair(NamedTuple):
     """One signature under each of two checkpoints, in the order of the evidence."""
 
@@ -143,7 +128,7 @@ class _Trusted:
     def of(cls, origin: str, keys: tuple[VerifierKey, ...], policy: Policy | None, *, named: bool) -> "_Trusted":
         listed_logs = policy.log_keys(origin) if policy else ()
         listed_witnesses = policy.witness_keys if policy else ()
-        logs = (key for key in keys if is_log_key(key, origin) and (named or key.name == origin))
+        logs = (key for key in keys if speaks_for(key, origin, named=named))
         cosigners = (key for key in (*listed_witnesses, *keys) if not is_log_key(key, origin))
         return cls(frozenset((*listed_logs, *logs)), frozenset(cosigners))
 
