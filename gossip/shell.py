@@ -12,7 +12,8 @@ back, since all it does with it is to wait.
 import random
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,14 +128,15 @@ class Gossip:
             FormatError, SignatureError: the envelope, or a message in it, is refused.
         """
         envelope = open_envelope(raw, self._keys, self._id, self._clock.now_ms(), self._seen)
-        refusals = await self._receive(envelope, answer=False)
-        if refusals:
-            raise FormatError(refusals[0])
         outbox = self._outboxes[envelope.sender]
-        if not self._released:
-            with trio.move_on_after(min(max(wait, 0.0), MAX_WAIT_SECONDS)):
-                await outbox.wait()
-        return self._sealed(envelope.sender, outbox.take(), envelope.nonce)[0]
+        with outbox.held_back():
+            refusals = await self._receive(envelope, answer=False)
+            if refusals:
+                raise FormatError(refusals[0])
+            if not self._released:
+                with trio.move_on_after(min(max(wait, 0.0), MAX_WAIT_SECONDS)):
+                    await outbox.wait()
+            return self._sealed(envelope.sender, outbox.take(), envelope.nonce)[0]
 
     def release(self) -> None:
         """Answer every request that is held open, now and from now on: the program is about to end."""
@@ -185,7 +187,7 @@ class Gossip:
         outbox = self._outboxes[peer]
         failures = 0
         while True:
-            await outbox.wait()
+            await outbox.wait_for_delivery()
             batch = outbox.take()
             try:
                 await self._exchange(peer, url, batch, EXCHANGE_SECONDS)
@@ -256,6 +258,25 @@ class _Outbox:
         self._evidence = _Queue(MAX_WAITING_EVIDENCE)
         self._others = _Queue(MAX_WAITING_MESSAGES)
         self._filled = trio.Event()
+        self._free = trio.Event()
+        self._free.set()
+        self._holders = 0
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Keep what comes now for an answer that is being made.
+
+        Sent in a request of its own instead, a SUMMARY would be answered by one that may go the same way, without end.
+        """
+        self._holders += 1
+        if self._free.is_set():
+            self._free = trio.Event()
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._free.set()
 
     def put(self, message: Known) -> int:
         """Add a message; return how many others had to go for it."""
@@ -275,6 +296,12 @@ class _Outbox:
         """Wait until there is something."""
         await self._filled.wait()
 
+    async def wait_for_delivery(self) -> None:
+        """Wait until there is something that no answer will carry."""
+        while not self._filled.is_set() or not self._free.is_set():
+            await self._free.wait()
+            await self._filled.wait()
+
     def release(self) -> None:
         """Let whoever waits go on."""
         self._filled.set()
@@ -287,7 +314,7 @@ class _Outbox:
             while queue.items and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
                 batch.append(queue.items.popleft())
                 size += batch[-1].size
-        if not (self._evidence.items or self._others.items):
+        if self._filled.is_set() and not (self._evidence.items or self._others.items):
             self._filled = trio.Event()
         return batch
 

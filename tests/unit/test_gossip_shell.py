@@ -1,0 +1,392 @@
+"""How gossip travels: outboxes, answers, retries and requests held open, in virtual time and without a network."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gossip.canonical import unpack
+from gossip.core import Count, Effect, Event, Ignored, Rules, Tick, begin
+from gossip.envelope import Envelope, peer_id, seal
+from gossip.messages import (
+    EvidenceBundle,
+    GetConsistency,
+    GetHeads,
+    GetTile,
+    Head,
+    Known,
+    Message,
+    Summary,
+    Unknown,
+    format_message,
+)
+from gossip.shell import (
+    EXCHANGE_PATH,
+    MAX_WAIT_SECONDS,
+    MAX_WAITING_EVIDENCE,
+    MAX_WAITING_MESSAGES,
+    Gossip,
+    Peer,
+    Reply,
+    Unreachable,
+)
+from tests.fakes_log import signer
+from tlog.errors import FormatError, SignatureError, TlogError
+from tlog.keys import SignerKey
+
+H = b"h" * 32
+KEYS = {name: signer(f"{name}.example") for name in ("a", "b")}
+
+
+class TrioClock:
+    """The wall clock, which in these tests is trio's."""
+
+    def now(self) -> int:
+        return int(trio.current_time())
+
+    def now_ms(self) -> int:
+        return int(trio.current_time() * 1000)
+
+
+class RecordingHost:
+    """Does nothing but remember what was wanted; ``later`` are the events that the next effect brings."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Effect] = []
+        self.later: list[Event] = []
+        self.fails = False
+
+    async def perform(self, effect: Effect) -> Sequence[Event]:
+        await trio.lowlevel.checkpoint()
+        if self.fails:
+            raise OSError("the disk is gone")
+        self.wanted.append(effect)
+        found, self.later = self.later, []
+        return found
+
+
+class Network:
+    """Carries envelopes to whoever has the URL, unless the wire is cut."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Gossip] = {}
+        self.cut = False
+        self.status = 200
+        self.posts: list[tuple[float, str]] = []
+        self.broken_answer: bytes | None = None
+
+    async def post(self, url: str, body: bytes, seconds: float) -> Reply:
+        self.posts.append((trio.current_time(), url))
+        await trio.sleep(0.01)
+        if self.cut:
+            raise Unreachable
+        if self.status != 200:
+            return Reply(self.status, b"no")
+        base, _, query = url.partition("?wait=")
+        answer = await self.nodes[base.removesuffix(EXCHANGE_PATH)].answer(body, float(query or 0))
+        return Reply(200, self.broken_answer or answer)
+
+
+def node(network: Network, name: str, *, dials: bool = True) -> tuple[Gossip, RecordingHost]:
+    """One of two peers; without ``dials`` it knows no URL of the other."""
+    (other,) = [one for one in KEYS if one != name]
+    peer = Peer(KEYS[other].verifier_key, f"http://{other}" if dials else None)
+    rules = Rules({}, (peer.id,), (peer.id,) if dials else ())
+    state = replace(begin(rules, 1, 0), exchange_ms=10**12)
+    host = RecordingHost()
+    gossip = Gossip(state, KEYS[name], [peer], host, network.post, TrioClock())
+    network.nodes[f"http://{name}"] = gossip
+    return gossip, host
+
+
+@asynccontextmanager
+async def running(*nodes: Gossip, hold_open: bool = False) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        for one in nodes:
+            nursery.start_soon(partial(one.run, hold_open=hold_open))
+        await trio.testing.wait_all_tasks_blocked()
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def request(*messages: Message | Known, key: SignerKey = KEYS["a"], nonce: bytes = b"n" * 16) -> bytes:
+    values = tuple((one.type,) if isinstance(one, Unknown) else format_message(one) for one in messages)
+    now_ms = int(trio.current_time() * 1000)
+    recipient = peer_id(KEYS["b"].verifier_key)
+    return seal(Envelope(peer_id(key.verifier_key), recipient, now_ms, nonce, None, values), key)
+
+
+A, B = (peer_id(KEYS[name].verifier_key) for name in "ab")
+UNKNOWN_HEAD = Head(H, b"note", 2, None, ())
+
+
+async def test_a_message_arrives_and_is_acted_on(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, host) = node(network, "a"), node(network, "b")
+    async with running(a, b):
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(1)
+    assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
+    assert (b.heard_ms(A) is not None, a.heard_ms(b"?" * 32)) == (True, None)
+
+
+async def test_a_peer_that_was_away_gets_everything_in_order(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, host) = node(network, "a"), node(network, "b")
+    network.cut = True
+    async with running(a, b):
+        for size in (1, 2, 3):
+            a.send(B, GetConsistency(H, 0, size))
+            await trio.sleep(1)
+        network.cut = False
+        await trio.sleep(20)
+    assert host.wanted == [Count(Ignored.IMPOSSIBLE_PROOF)] * 3
+
+
+async def test_retries_come_less_and_less_often(autojump_clock: MockClock) -> None:
+    network = Network()
+    a, _ = node(network, "a")
+    network.cut = True
+    async with running(a):
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(100)
+    times = [when for when, _ in network.posts]
+    gaps = [after - before for before, after in pairwise(times)]
+    assert 10 < len(gaps) < 25
+    assert max(gaps[:2]) < 1 < 5 < min(gaps[-3:])
+    assert max(gaps) < 10.1
+
+
+async def test_messages_that_a_peer_refuses_are_not_sent_again(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, host) = node(network, "a"), node(network, "b")
+    network.status = 400
+    async with running(a, b):
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(1)
+        network.status = 200
+        await trio.sleep(60)
+    assert (host.wanted, len(network.posts)) == ([], 1)
+
+
+async def test_an_answer_that_is_none_is_not_believed(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, host), (b, _) = node(network, "a"), node(network, "b")
+    async with running(a, b):
+        network.broken_answer = request(UNKNOWN_HEAD)
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(5)
+    assert host.wanted == []
+
+
+async def test_an_answer_that_has_to_be_refused_slows_the_next_request_down(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, host), (b, _) = node(network, "a"), node(network, "b")
+    async with running(a, b):
+        b.send(A, EvidenceBundle(1, b"nonsense"))
+        await trio.sleep(5)
+    assert (host.wanted, len(network.posts)) == ([], 1)
+
+
+async def test_a_peer_that_nobody_can_dial_holds_a_request_open(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, host), (b, _) = node(network, "a"), node(network, "b", dials=False)
+    async with running(a, b, hold_open=True):
+        await trio.sleep(100)
+        assert host.wanted == []
+        before = len(network.posts)
+        b.send(A, UNKNOWN_HEAD)
+        await trio.sleep(0.1)
+        assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
+    # One request every 25 seconds, and not one after the other.
+    assert before <= 100 / MAX_WAIT_SECONDS + 1
+
+
+async def test_holding_open_survives_an_unreachable_peer(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, host), (b, _) = node(network, "a"), node(network, "b", dials=False)
+    network.cut = True
+    async with running(a, b, hold_open=True):
+        await trio.sleep(30)
+        network.cut = False
+        b.send(A, UNKNOWN_HEAD)
+        await trio.sleep(15)
+    assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
+
+
+async def test_requests_held_open_are_answered_when_the_program_ends(autojump_clock: MockClock) -> None:
+    network = Network()
+    b, _ = node(network, "b", dials=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(b.answer, request(), MAX_WAIT_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        b.release()
+    await b.answer(request(nonce=b"m" * 16), MAX_WAIT_SECONDS)
+    assert trio.current_time() < 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (lambda: b"nonsense", FormatError),
+        (lambda: request(key=signer("stranger")), SignatureError),
+        (lambda: request(EvidenceBundle(1, b"nonsense")), FormatError),
+        (lambda: seal(Envelope(A, B, 0, b"n" * 16, None, ((4, b"x"),)), KEYS["a"]), FormatError),
+    ],
+    ids=["no envelope", "a stranger", "evidence that is none", "a malformed message"],
+)
+async def test_what_has_to_be_refused_raises(raw: Callable[[], bytes], error: type[TlogError]) -> None:
+    b, _ = node(Network(), "b")
+    with pytest.raises(error):
+        await b.answer(raw())
+
+
+async def test_the_machine_gets_its_ticks(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, _) = node(network, "a"), node(network, "b")
+    a.state = replace(a.state, exchange_ms=0)
+    async with running(a, b):
+        await trio.sleep(100)
+    # An exchange every 10 seconds, give or take a fifth, and each is one request.
+    assert 8 <= len(network.posts) <= 13
+
+
+async def test_a_tick_comes_earlier_when_an_event_makes_it_due(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, _) = node(network, "a"), node(network, "b")
+    async with running(a, b):
+        a.state = replace(a.state, exchange_ms=int(trio.current_time() * 1000) + 500)
+        await a.dispatch(Tick())
+        await trio.sleep(2)
+    assert len(network.posts) == 1
+
+
+async def test_what_an_effect_brings_is_taken_into_account_first() -> None:
+    b, host = node(Network(), "b")
+    host.later = [Tick()]
+    b.state = replace(b.state, exchange_ms=0)
+    await b.answer(request(Unknown(99), UNKNOWN_HEAD))
+    assert host.wanted == [Count(Ignored.UNKNOWN_MESSAGE), Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
+    assert b.state.exchange_ms > 0
+
+
+async def test_a_step_once_begun_is_not_cancelled() -> None:
+    b, host = node(Network(), "b")
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.answer, request(Unknown(98), Unknown(99)))
+            await trio.lowlevel.checkpoint()
+            scope.cancel()
+    assert host.wanted in ([], [Count(Ignored.UNKNOWN_MESSAGE)] * 2)
+
+
+async def test_a_failing_disk_ends_everything() -> None:
+    b, host = node(Network(), "b")
+    host.fails = True
+    with pytest.raises(OSError, match="disk"):
+        await b.answer(request(Unknown(99)))
+
+
+async def test_a_quiet_request_does_not_silence_what_comes_later(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, host) = node(network, "a"), node(network, "b")
+    async with running(a, b):
+        # Nothing to say, twice and at the same time; whoever waits to deliver has to wake up nevertheless.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.answer, request(nonce=b"1" * 16), 2.0)
+            nursery.start_soon(b.answer, request(nonce=b"2" * 16), 1.0)
+        b.send(A, UNKNOWN_HEAD)
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(1)
+    assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
+    assert sorted(url for _, url in network.posts) == [f"http://{name}{EXCHANGE_PATH}" for name in "ab"]
+
+
+# Outboxes, looked at through the answers they make.
+
+
+def answered(raw: bytes) -> list[Any]:
+    """The messages in an answer."""
+    value = unpack(raw)
+    if not isinstance(value, tuple) or not isinstance(value[6], tuple):
+        raise AssertionError
+    return list(value[6])
+
+
+def asked(number: int) -> GetConsistency:
+    return GetConsistency(H, 1, number)
+
+
+async def test_evidence_leaves_first(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    b.send(A, asked(2))
+    b.send(A, EvidenceBundle(1, b"x"))
+    assert [one[0] for one in answered(await b.answer(request()))] == [12, 6]
+
+
+async def test_of_one_log_only_the_newest_verified_head_waits(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    for message in (
+        Head(H, b"old", 1, None, ()),
+        Head(H, b"pending", 2, None, ()),
+        Summary(1, 1, H, H, 0),
+        GetTile(H, 0, 1, 256),
+        Head(H, b"new", 1, None, ()),
+        Summary(2, 1, H, H, 0),
+        GetTile(H, 0, 1, 256),
+        Head(b"x" * 32, b"other", 1, None, ()),
+        GetHeads((H,)),
+        GetHeads((H,)),
+    ):
+        b.send(A, message)
+    messages = answered(await b.answer(request()))
+    assert [one[0] for one in messages] == [5, 5, 2, 8, 5, 4, 4]
+    assert b.dropped == 0
+
+
+async def test_a_slow_peer_loses_the_oldest_messages_and_no_evidence_to_them(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    b.send(A, EvidenceBundle(1, b"x"))
+    for number in range(MAX_WAITING_MESSAGES + 3):
+        b.send(A, asked(number))
+    messages = answered(await b.answer(request()))
+    assert (b.dropped, len(messages), messages[0], messages[1]) == (
+        3,
+        MAX_WAITING_MESSAGES + 1,
+        (12, 1, b"x"),
+        (6, H, 1, 3),
+    )
+
+
+async def test_an_envelope_holds_what_fits_and_the_rest_comes_next(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    for number in range(MAX_WAITING_EVIDENCE):
+        b.send(A, EvidenceBundle(1, b"%d" % number * 50_000))
+    sizes = []
+    for number in range(10):
+        answer = await b.answer(request(nonce=b"%16d" % number))
+        sizes.append(len(answer))
+        if not answered(answer):
+            break
+    assert max(sizes) <= 1024 * 1024
+    assert sum(sizes) > MAX_WAITING_EVIDENCE * 50_000
+
+
+async def test_what_could_not_be_sent_gives_way_to_what_is_newer(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, host) = node(network, "a"), node(network, "b")
+    network.cut = True
+    async with running(a, b):
+        a.send(B, Head(H, b"old", 1, None, ()))
+        await trio.sleep(0.005)
+        a.send(B, Head(H, b"new", 1, None, ()))
+        await trio.sleep(1)
+        network.cut = False
+        await trio.sleep(20)
+    assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
