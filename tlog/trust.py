@@ -153,8 +153,6 @@ class Judged:
                 yield f"{title}: signed{_when(signature, self.since)}"
             elif key not in failed:
                 yield f"{title}: no signature"
-        if not self.log_keys:
-            yield "log: no trusted key may sign for the origin of the checkpoint"
 
 
 def _are_unambiguous(keys: Iterable[VerifierKey]) -> bool:

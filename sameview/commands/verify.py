@@ -1,70 +1,73 @@
-"""``sameview verify``: offline verdicts. Nothing here touches the network, and nothing heavy is imported to start."""
+"""``sameview verify``: offline verdicts. Nothing here touches the network, and nothing heavy is imported to start.
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+Each command reads its files, makes a ``Trust`` of the options, and hands one check to ``_conclude``, which prints the
+verdict. What stands in the files is shown only once a trusted key has signed it; errors never repeat any of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
 
-from runtime.clock import SystemClock
 from runtime.errors import DOES_NOT_HOLD, HOLDS, UsageError
 from tlog.errors import FormatError, ProofError, SignatureError
 from tlog.hashing import leaf_hash
-from tlog.keys import KeyType, VerifierKey
-from tlog.note import MAX_NOTE_BYTES, VerifiedSignature
-from tlog.policy import Policy
-from tlog.proofs import verify_inclusion
-from tlog.signed_checkpoint import SignedCheckpoint
+from tlog.keys import VerifierKey
+from tlog.note import MAX_NOTE_BYTES
+from tlog.policy import Policy, printable
 from tlog.text import encode_base64
-from tlog.tiles import MAX_ENTRY_BYTES
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
-from tlog.trust import Trust
-
-if TYPE_CHECKING:
-    from tlog.evidence import Stated
+from tlog.trust import Judged, Trust
 
 MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witness lines
+MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
 
-FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-POLICY = click.option(
-    "--policy", "policy_file", type=click.Path(path_type=Path, dir_okay=False), help="A tlog-policy file."
+FILE = click.argument("file", type=click.Path(dir_okay=False))
+POLICY = click.option("--policy", metavar="FILE", type=click.Path(dir_okay=False), help="A tlog-policy.")
+VKEYS = click.option(
+    "--vkey", "vkeys", metavar="VKEY", multiple=True, help="A trusted key: the log's, or an accused's."
 )
-VKEYS = click.option("--vkey", "vkeys", multiple=True, help="A trusted key: the log's, or an accused's.")
-ORIGIN = click.option("--origin", help="The log's origin, where it is not the name of its key.")
+ORIGIN = click.option("--origin", metavar="ORIGIN", help="The log's origin, where it is not the name of its key.")
 EXPLAIN = click.option("--explain", is_flag=True, help="Say which keys, groups and ages counted.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+Facts = Mapping[str, str | int | list[str]]
+
+SHOWS = {
+    "bad-empty-head": "it signed a root for the empty tree that the empty tree does not have",
+    "same-size": "it signed two roots for one size",
+    "openings": "it signed two trees that differ in a part that never changes again",
+    "non-consistent": "it signed two trees of which the smaller is not the beginning of the larger",
+    "log-rollback": "it signed a smaller tree at a later time",
+    "cosigner-rollback": "it cosigned a smaller tree at a later time",
+    "cosigner-same-size": "it cosigned two roots for one size",
+    "cosigner-non-consistent": "it cosigned two trees of which the smaller is not the beginning of the larger",
+    "quorum-split": "it signed two histories, and each has the quorum of the policy",
+}
 
 
 @click.group()
 def verify() -> None:
     """Verify a checkpoint, a proof or evidence, offline.
 
-    Exit 0: it holds. Exit 1: it was checked and does not hold. Exit 2: the input is malformed.
+    Say whom you trust with --policy, --vkey or both: then the policy judges the witnesses and --vkey names the log.
+
+    Exit code 0: it holds. 1: it was checked and does not hold. 2: bad usage, or an input is malformed.
     """
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What to print about one verification."""
-
-    verdict: str
-    facts: dict[str, str | int | list[str]] = field(default_factory=dict)
-    explanation: list[str] = field(default_factory=list)
-
-
-@verify.command()
+@verify.command(short_help="Verify a signed checkpoint.")
 @FILE
 @POLICY
 @VKEYS
 @ORIGIN
-@click.option("--max-age", type=click.IntRange(min=0), help="Seconds: only cosignatures at most this old count.")
+@click.option("--max-age", metavar="SECONDS", type=click.IntRange(min=0), help="Only signatures this recent count.")
 @EXPLAIN
 @JSON
 def checkpoint(
-    file: Path,
-    policy_file: Path | None,
+    file: str,
+    policy: str | None,
     vkeys: tuple[str, ...],
     origin: str | None,
     max_age: int | None,
@@ -72,56 +75,50 @@ def checkpoint(
     as_json: bool,
 ) -> int:
     """Verify a signed checkpoint: the log's signature and, under a policy, the witnesses'."""
+    trust = _trust(policy, vkeys, origin)
     raw = _read(file, MAX_NOTE_BYTES)
-    trust = _trust(policy_file, vkeys, origin)
+    with _naming(file):
+        judged = trust.open(raw, _since(max_age))
 
-    def judge(outcome: Outcome) -> None:
-        judged = trust.open(raw)
-        outcome.explanation += judged.explain()
-        outcome.facts = _head_facts(judged.opened)
+    def check() -> Found:
         judged.require()
-        if max_age is not None:
-            _require_fresh(judged.opened, trust.policy, SystemClock().now() - max_age, outcome)
-        outcome.verdict = "the checkpoint holds"
+        return Found("the checkpoint holds")
 
-    return _report(judge, explain, as_json)
+    return _conclude(check, _facts(judged), judged.explain() if explain else None, as_json)
 
 
-@verify.command()
+@verify.command(short_help="Verify that an entry is in a log.")
 @FILE
-@click.option(
-    "--entry", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The logged entry's bytes."
-)
+@click.option("--entry", metavar="FILE", required=True, type=click.Path(dir_okay=False), help="The entry's bytes.")
 @POLICY
 @VKEYS
 @ORIGIN
 @EXPLAIN
 @JSON
 def proof(
-    file: Path,
-    entry: Path,
-    policy_file: Path | None,
+    file: str,
+    entry: str,
+    policy: str | None,
     vkeys: tuple[str, ...],
     origin: str | None,
     explain: bool,
     as_json: bool,
 ) -> int:
-    """Verify a .tlog-proof: that the entry is in a log, in a tree its witnesses saw."""
-    proof_bytes, entry_bytes = _read(file, MAX_PROOF_BYTES), _read(entry, MAX_ENTRY_BYTES)
-    trust = _trust(policy_file, vkeys, origin)
-
-    def judge(outcome: Outcome) -> None:
-        parsed = TlogProof.parse(proof_bytes)
+    """Verify a .tlog-proof: that the entry is in the log, in a tree that its witnesses saw."""
+    trust = _trust(policy, vkeys, origin)
+    raw, leaf = _read(file, MAX_PROOF_BYTES), leaf_hash(_read(entry, MAX_ENTRY_BYTES))
+    with _naming(file):
+        parsed = TlogProof.parse(raw)
         judged = trust.open(parsed.checkpoint_note)
-        outcome.explanation += judged.explain()
-        outcome.facts = {"index": parsed.index, **_head_facts(judged.opened)}
-        verify_inclusion(leaf_hash(entry_bytes), parsed.index, judged.require().head, parsed.path)
-        outcome.verdict = f"the entry is number {parsed.index} of the log"
 
-    return _report(judge, explain, as_json)
+    def check() -> Found:
+        parsed.verify(leaf, trust)
+        return Found(f"the entry is number {parsed.index} of the log", {"index": parsed.index})
+
+    return _conclude(check, _facts(judged), judged.explain() if explain else None, as_json)
 
 
-@verify.command()
+@verify.command(short_help="Verify that a key contradicted itself.")
 @FILE
 @POLICY
 @VKEYS
@@ -129,116 +126,141 @@ def proof(
 @EXPLAIN
 @JSON
 def evidence(
-    file: Path, policy_file: Path | None, vkeys: tuple[str, ...], origin: str | None, explain: bool, as_json: bool
+    file: str, policy: str | None, vkeys: tuple[str, ...], origin: str | None, explain: bool, as_json: bool
 ) -> int:
-    """Verify a .tlog-evidence: that a trusted key contradicted itself."""
+    """Verify a .tlog-evidence: that a trusted key contradicted itself. Exit code 0 convicts it."""
     from tlog.evidence import MAX_EVIDENCE_BYTES, Evidence, verify_evidence
 
+    trust = _trust(policy, vkeys, origin)
     raw = _read(file, MAX_EVIDENCE_BYTES)
-    trust = _trust(policy_file, vkeys, origin)
+    with _naming(file):
+        parsed = Evidence.parse(raw)
 
-    def judge(outcome: Outcome) -> None:
-        conviction = verify_evidence(Evidence.parse(raw), trust.keys, trust.policy, trust.origin)
-        outcome.verdict = f"{conviction.type.value}: the key {conviction.accused.name} contradicted itself"
-        outcome.facts = {
-            "type": conviction.type.value,
-            "accused": conviction.accused.format(),
+    def check() -> Found:
+        conviction = verify_evidence(parsed, trust.keys, trust.policy, trust.origin)
+        type_, accused = conviction.type.value, conviction.accused
+        facts: Facts = {
+            "type": type_,
+            "accused": accused.format(),
             "origin": conviction.origin,
             "id": conviction.id.hex(),
-            "statements": [_statement(stated) for stated in conviction.statements],
+            "statements": [_statement(*stated) for stated in conviction.statements],
+            **({"cosigned_both": list(conviction.cosigners)} if conviction.cosigners else {}),
         }
-        outcome.explanation.append("both signatures verify; the two statements cannot both be this log's history")
-        if conviction.cosigners:
-            outcome.explanation.append("cosigned both sides: " + ", ".join(conviction.cosigners))
+        return Found(f"{type_}: the key {accused.name} contradicted itself: {SHOWS[type_]}", facts)
 
-    return _report(judge, explain, as_json)
-
-
-def _statement(stated: "Stated") -> str:
-    time = f", time {stated.time}" if stated.time else ""
-    return f"size {stated.size}, root {encode_base64(stated.root_hash).decode()}{time}"
+    explanation = [
+        f"checkpoint {number}: {line}"
+        for number, note in enumerate(parsed.notes, 1)
+        for line in (trust.open(note).explain() if explain else ())
+    ]
+    return _conclude(check, {}, explanation if explain else None, as_json)
 
 
-def _report(judge: Callable[[Outcome], None], explain: bool, as_json: bool) -> int:
-    """Run a judgement, print it, and return the exit code. Malformed input is left to the caller's exit code 2."""
-    outcome = Outcome("")
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a check that held has found."""
+
+    verdict: str
+    facts: Facts | None = None
+
+
+def _conclude(check: Callable[[], Found], facts: Facts, explanation: Sequence[str] | None, as_json: bool) -> int:
+    """Make a check, print how it went, and return the exit code."""
     try:
-        judge(outcome)
-        held = True
+        found, holds = check(), True
     except (SignatureError, ProofError) as error:
-        outcome.verdict, held = str(error), False
+        found, holds = Found(str(error)), False
+    facts = {**(found.facts or {}), **facts}
     if as_json:
-        document: dict[str, object] = {"holds": held, "verdict": outcome.verdict, **outcome.facts}
-        if explain:
-            document["explanation"] = outcome.explanation
-        click.echo(json.dumps(document))
-        return HOLDS if held else DOES_NOT_HOLD
-    click.echo(f"{'OK' if held else 'FAILED'}: {outcome.verdict}")
-    for name, value in outcome.facts.items():
-        for line in value if isinstance(value, list) else [value]:
-            click.echo(f"  {name.replace('_', ' ')}: {line}")
-    if explain:
-        for line in outcome.explanation:
-            click.echo(f"  - {line}")
-    return HOLDS if held else DOES_NOT_HOLD
+        _print_json({"holds": holds, "verdict": found.verdict, **facts}, explanation)
+    else:
+        _print_text(f"{'OK' if holds else 'FAILED'}: {found.verdict}", facts, explanation or ())
+    return HOLDS if holds else DOES_NOT_HOLD
 
 
-def _head_facts(opened: SignedCheckpoint) -> dict[str, str | int | list[str]]:
+def _print_json(document: Mapping[str, object], explanation: Sequence[str] | None) -> None:
+    import json
+
+    explained = {} if explanation is None else {"explanation": list(explanation)}
+    click.echo(json.dumps({**document, **explained}))
+
+
+def _print_text(verdict: str, facts: Facts, explanation: Sequence[str]) -> None:
+    lines = [verdict]
+    for name, value in facts.items():
+        lines += [f"  {name.replace('_', ' ')}: {one}" for one in (value if isinstance(value, list) else [value])]
+    for line in (*lines, *(f"  - {sentence}" for sentence in explanation)):
+        click.echo(printable(line))
+
+
+def _facts(judged: Judged) -> Facts:
+    """What a checkpoint says, if anybody who is trusted signed it."""
+    seen = judged.seen
+    if not seen.signatures:
+        return {}
     return {
-        "origin": opened.origin,
-        "size": opened.size,
-        "root_hash": encode_base64(opened.root_hash).decode(),
-        "signed_by": [signature.key.name for signature in opened.signatures],
+        "origin": seen.origin,
+        "size": seen.size,
+        "root_hash": encode_base64(seen.root_hash).decode(),
+        "signed_by": [signature.key.name for signature in seen.signatures],
     }
 
 
-def _require_fresh(opened: SignedCheckpoint, policy: Policy | None, oldest: int, outcome: Outcome) -> None:
-    """Judge again, counting only signatures that state a time not before ``oldest`` (Unix seconds)."""
-    fresh = tuple(signature for signature in opened.signatures if _seconds(signature) >= oldest)
-    for signature in opened.signatures:
-        seconds = _seconds(signature)
-        if seconds:
-            age = "recent enough" if seconds >= oldest else f"{oldest - seconds} s too old"
-            outcome.explanation.append(f"{signature.key.name}: stated Unix time {seconds}, {age}")
-    if policy is None:
-        if not fresh:
-            raise SignatureError("no signature states a time recent enough")
-        return
-    keys = {signature.key for signature in fresh}
-    if not policy.satisfied_by([witness.name for witness in policy.witnesses if witness.key in keys]):
-        raise SignatureError("the cosignatures that are recent enough do not reach the quorum of the policy")
+def _statement(size: int, root_hash: bytes, time: int) -> str:
+    stated = f", time {time}" if time else ""
+    return f"size {size}, root {encode_base64(root_hash).decode()}{stated}"
 
 
-def _seconds(signature: VerifiedSignature) -> int:
-    """The Unix time a signature states; 0 where it states none."""
-    timestamp = signature.timestamp or 0
-    return timestamp // 1000 if signature.key.type is KeyType.RFC6962 else timestamp
+def _since(max_age: int | None) -> int | None:
+    if max_age is None:
+        return None
+    from runtime.clock import SystemClock
+
+    return max(1, SystemClock().now() - max_age)  # time 0 says nothing about the time
 
 
-def _trust(policy_file: Path | None, vkeys: Sequence[str], origin: str | None) -> Trust:
+def _trust(policy_file: str | None, vkeys: Sequence[str], origin: str | None) -> Trust:
     if policy_file is None and not vkeys:
         raise UsageError("say whom you trust: give --policy, --vkey or both")
     if origin is not None and not vkeys:
         raise UsageError("--origin says which log a --vkey speaks for: give the --vkey too")
-    try:
-        keys = tuple(VerifierKey.parse(vkey) for vkey in vkeys)
-    except FormatError as error:
-        raise UsageError(f"--vkey: {error}") from None
+    keys = parse_vkeys(vkeys)
     policy = None
     if policy_file is not None:
-        try:
-            policy = Policy.parse(_read(policy_file, MAX_POLICY_BYTES))
-        except FormatError as error:
-            raise UsageError(f"{policy_file}: {error}") from None
-    return Trust(keys, origin, policy)
-
-
-def _read(file: Path, cap: int) -> bytes:
+        data = _read(policy_file, MAX_POLICY_BYTES)
+        with _naming(policy_file):
+            policy = Policy.parse(data)
     try:
-        with file.open("rb") as opened:
+        return Trust(keys, origin, policy)
+    except ValueError as error:
+        raise UsageError(f"{error}: find out which one is right, and leave the other out") from None
+
+
+def parse_vkeys(vkeys: Sequence[str]) -> tuple[VerifierKey, ...]:
+    """Read the values of ``--vkey``."""
+    keys = []
+    for number, vkey in enumerate(vkeys, 1):
+        with _naming(f"--vkey number {number}" if len(vkeys) > 1 else "--vkey"):
+            keys.append(VerifierKey.parse(vkey))
+    return tuple(keys)
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say of which file or option it is that its bytes are malformed."""
+    try:
+        yield
+    except FormatError as error:
+        raise UsageError(f"{what}: {error}") from None
+
+
+def _read(file: str, cap: int) -> bytes:
+    try:
+        with open(file, "rb") as opened:
             data = opened.read(cap + 1)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
     if len(data) > cap:
-        raise UsageError(f"{file} is larger than the {cap} bytes such a file can have")
+        raise UsageError(f"{file} is larger than {cap} bytes, the most that such a file can have")
     return data
