@@ -16,6 +16,7 @@ from runtime.config import load, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
 from tlog.errors import FormatError
+from tlog.evidence import is_log_key
 from tlog.keys import KeyType, SignerKey, VerifierKey
 from tlog.policy import Policy
 from tlog.text import is_key_name, parse_origin
@@ -200,10 +201,9 @@ def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog
     keys = (*own.log_keys(origin), *(_vkey(f"{where}: `vkeys`", vkey, LOG_KEY_TYPES) for vkey in entry.vkeys))
     if not keys:
         raise UsageError(f"{where}: the policy names no key of this origin: add a log line to it, or `vkeys` here")
-    try:
-        log = Log(origin, tuple(dict.fromkeys(keys)), own)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from None
+    if not all(is_log_key(key, origin) for key in keys):
+        raise UsageError(f"{where}: an ML-DSA-44 key has to bear the origin as its name: no evidence could accuse it")
+    log = Log(origin, tuple(dict.fromkeys(keys)), own)
     return WatchedLog(log, _checked_url(f"{where}: `url`", entry.url))
 
 

@@ -1,0 +1,128 @@
+"""The monitor's configuration: what is accepted, and what is refused with a sentence that names it."""
+
+from pathlib import Path
+
+import pytest
+
+from monitor.config import MonitorSettings, observers_of, read_settings
+from runtime.errors import UsageError
+from runtime.keyfiles import write_signer_key
+from tests.fakes_log import ORIGIN, policy, signer
+from tlog.keys import KeyType
+
+PEER, OTHER = signer("monitor.example/m1"), signer("monitor.example/m2")
+OBSERVER = signer("monitor.example/m1-observer", KeyType.COSIGNATURE_ED25519)
+OTHER_OBSERVER = signer("monitor.example/m2-observer", KeyType.COSIGNATURE_MLDSA44)
+LOG_KEY = signer("sum.example")
+
+HEAD = """
+name = "monitor.example/m1"
+data = "data"
+register = "register"
+peer_key = "peer.key"
+observer_key = "observer.key"
+policy = "policy.txt"
+"""
+LOG = f'[[log]]\norigin = "{ORIGIN}"\nurl = "http://127.0.0.1:8080/"\n'
+SECOND = '[[log]]\norigin = "go.sum database tree"\nurl = "https://sum.example"\n'
+PEERS = (
+    f'[[peer]]\nname = "m2"\nvkey = "{OTHER.verifier_key}"\nurl = "http://127.0.0.1:8083"\n'
+    f'observer = "{OTHER_OBSERVER.verifier_key}"\noperator = "Two"\nanchor = true\n'
+)
+
+
+def settings(folder: Path, text: str) -> MonitorSettings:
+    write_signer_key(folder / "peer.key", PEER)
+    write_signer_key(folder / "observer.key", OBSERVER)
+    (folder / "policy.txt").write_bytes(policy().format())
+    (folder / "open.txt").write_text("quorum none\n")
+    (folder / "broken.txt").write_text("quorum nobody\n")
+    (folder / "large.txt").write_text("#\n" * 2**20)
+    (folder / "monitor.toml").write_text(text)
+    return read_settings(folder / "monitor.toml")
+
+
+def test_the_defaults_suit_a_first_monitor(tmp_path: Path) -> None:
+    found = settings(tmp_path, HEAD + LOG)
+    (watched,) = found.logs
+    assert (found.listen, found.operator_listen, found.mirror_bytes) == ("127.0.0.1:8082", "127.0.0.1:8092", 4 * 2**30)
+    assert (found.poll_interval, found.gossip_interval, found.reachable, found.peers) == (10.0, 10.0, True, ())
+    assert (watched.url, watched.log.origin, watched.log.policy) == ("http://127.0.0.1:8080", ORIGIN, policy())
+    assert watched.log.keys == (signer(ORIGIN).verifier_key,)
+    assert (found.data, found.register) == (tmp_path / "data", tmp_path / "register")
+
+
+def test_a_log_may_bring_its_keys_and_its_policy(tmp_path: Path) -> None:
+    own = f'vkeys = ["{LOG_KEY.verifier_key}", "{LOG_KEY.verifier_key}"]\npolicy = "open.txt"\n'
+    found = settings(tmp_path, HEAD + LOG + SECOND + own)
+    assert (found.logs[1].log.keys, found.logs[1].log.policy.quorum) == ((LOG_KEY.verifier_key,), None)
+
+
+def test_peers_are_named_with_their_keys(tmp_path: Path) -> None:
+    shy = f'[[peer]]\nname = "m3"\nvkey = "{signer("m3").verifier_key}"\n'
+    found = settings(tmp_path, HEAD + LOG + PEERS + shy)
+    first, second = found.peers
+    assert (first.peer.url, first.operator, first.anchor) == ("http://127.0.0.1:8083", "Two", True)
+    assert (second.peer.url, second.observer) == (None, None)
+    assert observers_of(found.peers) == (OTHER_OBSERVER.verifier_key,)
+
+
+def test_witnesses_of_the_policy_may_have_a_monitoring_url(tmp_path: Path) -> None:
+    witness = '[[witness]]\nname = "w1"\nmonitoring_url = "http://127.0.0.1:8081"\n'
+    assert settings(tmp_path, HEAD + LOG + witness).name == "monitor.example/m1"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (HEAD + LOG + "typo = 1\n", "typo"),
+        (HEAD.replace('data = "data"\n', "") + LOG, "data"),
+        (HEAD, "no \\[\\[log\\]\\]"),
+        (HEAD + LOG + LOG, "number 2: there is an earlier"),
+        (HEAD + LOG + 'kind = "sumdb"\n', "does not follow checksum databases"),
+        (HEAD + LOG + 'kind = "rekor2"\n', "Rekor"),
+        (HEAD + LOG + 'kind = "static-ct"\n', "certificate logs"),
+        (HEAD + LOG + 'kind = "blocks"\n', "none that exists"),
+        (HEAD + LOG.replace(ORIGIN, "x\\u0000"), "`origin`"),
+        (HEAD + SECOND, "names no key of this origin"),
+        (HEAD + SECOND + 'vkeys = ["nonsense"]\n', "`vkeys`"),
+        (HEAD + SECOND + f'vkeys = ["{OBSERVER.verifier_key}"]\n', "for something else"),
+        (HEAD + SECOND + f'vkeys = ["{OTHER_OBSERVER.verifier_key}"]\n', "no evidence"),
+        (HEAD + LOG.replace("http:", "ftp:"), "`url` is not a URL"),
+        (HEAD + LOG.replace("//127.0.0.1:8080/", "//"), "`url` is not a URL"),
+        (HEAD + LOG.replace("http://", ""), "`url` is not a URL"),
+        (HEAD + LOG + 'policy = "missing.txt"\n', "cannot read"),
+        (HEAD + LOG + 'policy = "broken.txt"\n', "policy line 1"),
+        (HEAD + LOG + 'policy = "large.txt"\n', "larger than"),
+        (HEAD + "poll_interval = 0.01\n" + LOG, "poll_interval"),
+        (HEAD + "gossip_interval = 100000.0\n" + LOG, "gossip_interval"),
+        (HEAD + "mirror_bytes = -1\n" + LOG, "cannot be negative"),
+        (HEAD + "liars = -1\n" + LOG, "cannot be negative"),
+        (HEAD.replace("monitor.example/m1", "a b") + LOG, "`name`"),
+        (HEAD.replace("peer.key", "observer.key") + LOG, "`peer_key` is not a peer key"),
+        (HEAD.replace("observer.key", "peer.key") + LOG, "`observer_key` is not an observer key"),
+        (HEAD + LOG + PEERS + PEERS, "number 2: there is an earlier"),
+        (HEAD + LOG + PEERS.replace(str(OTHER.verifier_key), str(PEER.verifier_key)), "monitor's own key"),
+        (HEAD + LOG + PEERS.replace(str(OTHER.verifier_key), "x"), "number 1: `vkey`"),
+        (HEAD + LOG + PEERS.replace(str(OTHER_OBSERVER.verifier_key), str(PEER.verifier_key)), "`observer`"),
+        (HEAD + LOG + PEERS.replace("http://127.0.0.1:8083", "m2"), "`url`"),
+        (HEAD + LOG + '[[witness]]\nname = "w9"\nmonitoring_url = "http://x"\n', "no witness of this `name`"),
+        (HEAD + LOG + '[[witness]]\nname = "w1"\nmonitoring_url = "x"\n', "`monitoring_url`"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        settings(tmp_path, text)
+
+
+def test_an_observer_that_is_also_a_witness_of_the_log_is_refused(tmp_path: Path) -> None:
+    double = policy(witnesses=(OBSERVER,), threshold=1)
+    (tmp_path / "double.txt").write_bytes(double.format())
+    with pytest.raises(UsageError, match="also a key of the log or of a witness"):
+        settings(tmp_path, HEAD + LOG + 'policy = "double.txt"\n')
+
+
+def test_a_key_that_the_policy_names_too_counts_once(tmp_path: Path) -> None:
+    assert settings(tmp_path, HEAD + LOG + f'vkeys = ["{signer(ORIGIN).verifier_key}"]\n').logs[0].log.keys == (
+        signer(ORIGIN).verifier_key,
+    )
