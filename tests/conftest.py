@@ -10,10 +10,18 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.commands import Sameview
+
 # Deadlines of single examples would make tests depend on the machine's load; a failure must depend on the seed only.
 settings.register_profile("developer", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("developer"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "developer")
+
+
+@pytest.fixture
+def sameview(capsys: pytest.CaptureFixture[str]) -> Sameview:
+    """The command line, as a function."""
+    return Sameview(capsys)
 
 
 @pytest.hookimpl(wrapper=True)
