@@ -1,27 +1,29 @@
 """How a monitor is put together: ``init`` makes its state once, ``serve`` runs it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 from starlette.applications import Starlette
 
 from gossip.core import Rules
-from gossip.shell import Gossip
+from gossip.shell import Gossip, Post
 from monitor.app import monitor_app
 from monitor.config import MonitorSettings, observers_of, read_settings
 from monitor.follow import Follower
 from monitor.metrics import MonitorMetrics
 from monitor.node import Monitor, Site
 from monitor.restore import open_mirror, restored
-from monitor.source import TilesSource
+from monitor.source import Fetch, TilesSource
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch
 from monitor.views import Views
 from runtime.client import Client
-from runtime.clock import SystemClock
+from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, Ready, run_daemon, serve_node
 from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
@@ -67,49 +69,86 @@ async def _init(settings: MonitorSettings) -> None:
 @asynccontextmanager
 async def open_node(settings: MonitorSettings, drain: trio.Event) -> AsyncIterator[Node]:
     """Open the monitor's state. Its tasks do nothing until somebody runs them."""
+    async with Client() as client:
+        world = World(SystemClock(), client.fetch, partial(post, client))
+        async with open_parts(settings, world) as parts:
+            yield _node(settings, parts, drain)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the monitor has of the world: the time, and ways to ask logs and peers."""
+
+    clock: Clock
+    fetch: Fetch
+    post: Post
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a monitor is made of."""
+
+    world: World
+    monitor: Monitor
+    gossip: Gossip
+    metrics: Metrics
+    watchers: tuple[Callable[[], Awaitable[NoReturn]], ...]
+
+
+@asynccontextmanager
+async def open_parts(settings: MonitorSettings, world: World) -> AsyncIterator[Parts]:
+    """Open what is on disk, and bring the monitor back to where that says it was."""
     directory = DataDirectory.open(settings.data, init="sameview monitor init")
-    with directory.lock():
+    with directory.lock(), ExitStack() as mirrors:
         counter = StateCounter.open(settings.register)
-        async with open_database(directory.path / DATABASE_NAME, METADATA) as database, Client() as client:
+        async with open_database(directory.path / DATABASE_NAME, METADATA) as database:
             register = await DatabaseRegister.open(database, counter, write_branches)
-            with ExitStack() as mirrors:
-                yield await _assembled(settings, directory.path, database, register, client, drain, mirrors)
+            yield await _assembled(settings, world, directory.path, database, register, mirrors)
 
 
 async def _assembled(
     settings: MonitorSettings,
+    world: World,
     data: Path,
     database: Database,
     register: DatabaseRegister,
-    client: Client,
-    drain: trio.Event,
     mirrors: ExitStack,
-) -> Node:
-    clock, metrics = SystemClock(), Metrics()
-    monitor_metrics = MonitorMetrics(metrics, [watched.log.origin for watched in settings.logs])
+) -> Parts:
+    metrics = Metrics()
+    counted = MonitorMetrics(metrics, [watched.log.origin for watched in settings.logs])
     store = MonitorStore(database)
     observer = FileSigner(settings.observer_key)
-    monitor = Monitor(store, register, observer, clock, data / EVIDENCE_NAME, monitor_metrics.ignored)
+    monitor = Monitor(store, register, observer, world.clock, data / EVIDENCE_NAME, counted.ignored)
     branches = {stored.origin: stored for stored in await store.branches()}
+    rules = _rules(settings)
+    state = restored(rules, world.clock.now_ms(), 0, list(branches.values()), await store.evidence())
     peers = [named.peer for named in settings.peers]
-    rules = Rules(
+    gossip = Gossip(state, settings.peer_key, peers, monitor, world.post, world.clock)
+    for watched in settings.logs:
+        stored = branches.get(watched.log.origin)
+        mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes)
+        mirrors.callback(mirror.close)
+        source = TilesSource(watched.url, world.fetch)
+        follower = Follower(watched.log.id, mirror, source, gossip.dispatch)
+        monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
+    counted.watch(monitor)
+    return Parts(world, monitor, gossip, metrics, (database.wait_failed, register.wait_lost))
+
+
+def _rules(settings: MonitorSettings) -> Rules:
+    peers = [named.peer for named in settings.peers]
+    return Rules(
         logs={watched.log.id: watched.log for watched in settings.logs},
         peers=tuple(peer.id for peer in peers),
         dialled=tuple(peer.id for peer in peers if peer.url is not None),
         observers=observers_of(settings.peers),
         interval_ms=int(settings.gossip_interval * 1000),
     )
-    state = restored(rules, clock.now_ms(), 0, list(branches.values()), await store.evidence())
-    gossip = Gossip(state, settings.peer_key, peers, monitor, partial(post, client), clock)
-    for watched in settings.logs:
-        stored = branches.get(watched.log.origin)
-        mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes)
-        mirrors.callback(mirror.close)
-        source = TilesSource(watched.url, client.fetch)
-        follower = Follower(watched.log.id, mirror, source, gossip.dispatch)
-        monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
+
+
+def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
+    monitor, gossip = parts.monitor, parts.gossip
     views = Views(monitor, settings.peers, {watched.log.id: watched.url for watched in settings.logs})
-    monitor_metrics.watch(monitor)
 
     async def problems() -> Sequence[str]:
         return monitor.problems()
@@ -119,13 +158,12 @@ async def _assembled(
         gossip.release()
 
     return Node(
-        vkey=observer.vkey.format(),
-        app=monitor_app(settings.name, monitor, views, clock),
-        operator_app=Starlette(routes=operator_routes(metrics, problems, version_document())),
+        vkey=monitor.observer.vkey.format(),
+        app=monitor_app(settings.name, monitor, views, parts.world.clock),
+        operator_app=Starlette(routes=operator_routes(parts.metrics, problems, version_document())),
         tasks=(
             partial(watch, monitor, gossip, settings.poll_interval, reachable=settings.reachable),
             release_when_draining,
-            database.wait_failed,
-            register.wait_lost,
+            *parts.watchers,
         ),
     )
