@@ -113,7 +113,7 @@ class RequestParser:
     # Heads
 
     def _next_head(self) -> RequestHead | None:
-        if self._may_skip_line and not self._skip_empty_line():
+        if not self.buffered or (self._may_skip_line and not self._skip_empty_line()):
             return None
         start = self._at
         end = self._data.find(b"\r\n\r\n", max(start, self._line - 2)) + 4
@@ -137,7 +137,7 @@ class RequestParser:
             if self._data.startswith(b"\r\n", self._at):
                 self._at = self._line = self._at + 2
                 self._may_skip_line = False
-        elif self.buffered:
+        else:
             self._may_skip_line = False
         return True
 
