@@ -8,13 +8,14 @@ from pathlib import Path
 import trio
 from starlette.applications import Starlette
 
-from logserver.app import Admission, LogApp
+from logserver.app import LogApp
 from logserver.config import LogSettings, read_settings
-from logserver.cosign import links
+from logserver.cosign import Witnesses
 from logserver.files import PublicFiles
+from logserver.integrate import resume
 from logserver.metrics import LogMetrics
 from logserver.store import METADATA, Sequencer, load_tree
-from logserver.tasks import Publisher, Publishing
+from logserver.tasks import Publisher, Publishing, read_published
 from runtime.client import Client
 from runtime.clock import SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
@@ -27,7 +28,6 @@ from runtime.signers import FileSigner
 from runtime.version import version_document
 
 DATABASE_NAME = "log.sqlite"
-PUBLIC_NAME = "public"
 
 
 def init(config: Path) -> None:
@@ -44,7 +44,7 @@ def serve(config: Path) -> int:
 async def _init(settings: LogSettings) -> None:
     directory = DataDirectory.create(settings.data)
     FileRegister.create(settings.register, settings.origin)
-    PublicFiles(directory.path / PUBLIC_NAME).create()
+    PublicFiles(settings.public).create()
     async with open_database(directory.path / DATABASE_NAME, METADATA, create=True):
         pass
 
@@ -52,39 +52,42 @@ async def _init(settings: LogSettings) -> None:
 @asynccontextmanager
 async def _node(settings: LogSettings) -> AsyncIterator[Node]:
     directory = DataDirectory.open(settings.data, init="sameview log init")
-    files = PublicFiles(directory.path / PUBLIC_NAME)
+    files = PublicFiles(settings.public)
+    signers = [FileSigner(key) for key in settings.keys]
+    metrics = Metrics()
+    log_metrics = LogMetrics(metrics)
     with directory.lock(), FileRegister.open(settings.register, settings.origin) as register:
         async with open_database(directory.path / DATABASE_NAME, METADATA) as database, Client() as client:
             sequencer = Sequencer(database, await load_tree(database), settings.dedup)
+            published = read_published(files, signers, settings.policy)
             known = await register.latest(settings.origin)
-            signers = [FileSigner(key) for key in settings.keys]
-            metrics = Metrics()
-            log_metrics = LogMetrics(metrics)
+            # Before anything is admitted: an entry must not get an index in a tree that cannot be signed.
+            integrator = await resume(sequencer, database, files, known.value if known else None, published)
             publisher = Publisher(
-                Publishing(
-                    origin=settings.origin,
-                    policy=settings.policy,
-                    hold_without_quorum=settings.on_missing_quorum == "hold",
-                    interval=settings.publish_interval,
-                    refresh=settings.refresh_interval,
-                ),
+                _publishing(settings),
                 sequencer,
-                database,
+                integrator,
                 files,
                 register,
                 signers,
-                links(settings.policy) if settings.policy else [],
-                client,
+                Witnesses(settings.policy, client, log_metrics) if settings.policy else None,
                 SystemClock(),
                 log_metrics,
-                # Tiles of every signed size are durable before its signature: growth goes on from there.
-                files.edge(known.value.size if known else 0),
+                published,
             )
-            publisher.restore(files.read_checkpoint())
-            app = LogApp(sequencer, files, lambda: publisher.published, Admission(), log_metrics)
             yield Node(
                 vkey=signers[0].vkey.format(),
-                app=app.app(),
+                app=LogApp(sequencer, files, lambda: publisher.published, log_metrics).app(),
                 operator_app=Starlette(routes=operator_routes(metrics, publisher.problems, version_document())),
                 tasks=(publisher.run, database.wait_failed, register.wait_lost),
             )
+
+
+def _publishing(settings: LogSettings) -> Publishing:
+    return Publishing(
+        origin=settings.origin,
+        policy=settings.policy,
+        hold_without_quorum=settings.on_missing_quorum == "hold",
+        interval=settings.publish_interval,
+        refresh=settings.refresh_interval,
+    )

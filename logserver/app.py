@@ -1,7 +1,7 @@
 """The log over HTTP: adding entries, the static files, and proofs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 from starlette.applications import Starlette
@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from logserver.core import parse_batch
 from logserver.files import PublicFiles
 from logserver.metrics import LogMetrics
 from logserver.store import Sequencer
@@ -17,44 +18,80 @@ from tlog.errors import FormatError
 from tlog.hashing import Hash
 from tlog.proofs import ReadNode, prove_consistency, prove_inclusion
 from tlog.signed_checkpoint import SignedCheckpoint
-from tlog.text import encode_base64, parse_decimal
-from tlog.tiles import MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, TILE_WIDTH, EntryBundle, Tile, parse_entries
+from tlog.text import encode_base64, format_decimal, parse_decimal
+from tlog.tiles import MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, TILE_WIDTH, EntryBundle, Tile
 from tlog.tlog_proof import TlogProof
 
-ADDS_AT_ONCE = 4096  # requests that wait for a commit; beyond it the log is behind and says so
-ADDED_BYTES_AT_ONCE = 256 * 1024 * 1024  # of entries that wait for a commit
+# Requests that are received or wait for a commit; beyond that the log is behind and says so. Together they are fewer
+# than a server's connections, so that whoever reads finds one.
+ADDS_AT_ONCE = 768
+BATCHES_AT_ONCE = 64
+ADDED_BYTES_AT_ONCE = 128 * 1024 * 1024  # of each of the two; seven of the largest batches
 RETRY_SECONDS = 1  # a group commit takes milliseconds: by then there is room again
-IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable", "access-control-allow-origin": "*"}
-FRESH = {"cache-control": "no-cache", "access-control-allow-origin": "*"}
+
+# A browser-based auditor may read what is public.
+ANYBODY = {"access-control-allow-origin": "*"}
+IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable", **ANYBODY}
+FRESH = {"cache-control": "no-cache", **ANYBODY}
+ABSENT = {"cache-control": "no-store", **ANYBODY}  # what is not there yet must not be remembered as missing
 TEXT = "text/plain; charset=utf-8"
 BINARY = "application/octet-stream"
 
+Prove = Callable[[int, int, ReadNode], list[Hash]]
 
-@dataclass(slots=True)
+
+class Busy(Exception):  # noqa: N818  # it names a state
+    """There is no room for another request."""
+
+
 class Admission:
-    """How much waits for a commit: a bounded amount, so that a log that is behind answers 503 and not nothing."""
+    """How much is received or waits for a commit: a bounded amount, so that a log that is behind says so at once."""
 
-    requests: int = 0
-    bytes: int = 0
+    def __init__(self, requests: int, bytes: int = ADDED_BYTES_AT_ONCE) -> None:
+        self._requests = requests
+        self._bytes = bytes
 
-    def admits(self, size: int) -> bool:
-        """Whether a request with so many bytes may wait too."""
-        return self.requests < ADDS_AT_ONCE and self.bytes + size <= ADDED_BYTES_AT_ONCE
+    @contextmanager
+    def place(self, size: int) -> Iterator[None]:
+        """Hold a place for a request of at most so many bytes.
+
+        Raises:
+            Busy: there is none left.
+        """
+        if self._requests < 1 or self._bytes < size:
+            raise Busy
+        self._requests -= 1
+        self._bytes -= size
+        try:
+            yield
+        finally:
+            self._requests += 1
+            self._bytes += size
 
 
-@dataclass(frozen=True, slots=True)
 class LogApp:
     """The endpoints and what they answer from."""
 
-    sequencer: Sequencer
-    files: PublicFiles
-    published: Callable[[], SignedCheckpoint | None]
-    admission: Admission
-    metrics: LogMetrics
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        files: PublicFiles,
+        published: Callable[[], SignedCheckpoint | None],
+        metrics: LogMetrics,
+        adds: Admission | None = None,
+        batches: Admission | None = None,
+    ) -> None:
+        self._sequencer = sequencer
+        self._files = files
+        self._published = published
+        self._metrics = metrics
+        # Apart, so that clients who send batches slowly keep nobody from adding single entries.
+        self._adds = adds or Admission(ADDS_AT_ONCE)
+        self._batches = batches or Admission(BATCHES_AT_ONCE)
 
     def app(self) -> Starlette:
         """The public interface."""
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/add", self._add, methods=["POST"]),
                 Route("/add-batch", self._add_batch, methods=["POST"]),
@@ -65,62 +102,75 @@ class LogApp:
                 Route("/v1/proofs/consistency", self._consistency, methods=["GET"]),
             ]
         )
+        app.router.redirect_slashes = False  # each resource has one path, and clients of ours follow no redirects
+        return app
 
     async def _add(self, request: Request) -> Response:
-        entry = await read_body(request, MAX_ENTRY_BYTES)
-        return await self._admit((entry,), lambda indexes: bare(200, b"%d\n" % indexes[0], TEXT))
+        async def answer() -> Response:
+            entry = await read_body(request, MAX_ENTRY_BYTES)
+            (index,) = await self._sequence((entry,))
+            return bare(200, format_decimal(index) + b"\n", TEXT)
+
+        return await self._admit(self._adds, request, MAX_ENTRY_BYTES, answer)
 
     async def _add_batch(self, request: Request) -> Response:
-        body = await read_body(request, MAX_BUNDLE_BYTES)
-        try:
-            entries = _parse_batch(body)
-        except FormatError as error:
-            return refusal(400, f"{error}; send 1 to {TILE_WIDTH} entries, each after its length as two bytes")
-        return await self._admit(entries, lambda indexes: JSONResponse({"indexes": indexes}))
+        async def answer() -> Response:
+            body = await read_body(request, MAX_BUNDLE_BYTES)
+            try:
+                entries = parse_batch(body)
+            except FormatError as error:
+                return refusal(400, f"{error}: send 1 to {TILE_WIDTH} entries, each after its length as two bytes")
+            return JSONResponse({"indexes": await self._sequence(entries)})
 
-    async def _admit(self, entries: tuple[bytes, ...], answer: Callable[[tuple[int, ...]], Response]) -> Response:
-        size = sum(map(len, entries))
-        if not self.admission.admits(size):
-            return refusal(503, "the log is behind: try again in a second", {"retry-after": str(RETRY_SECONDS)})
-        self.admission.requests += 1
-        self.admission.bytes += size
+        return await self._admit(self._batches, request, MAX_BUNDLE_BYTES, answer)
+
+    async def _admit(
+        self, admission: Admission, request: Request, cap: int, answer: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """Answer if there is a place, which is taken before any of the body is."""
+        announced = request.headers.get("content-length")
         try:
-            indexes = await self.sequencer.add(entries)
-            self.metrics.added(len(indexes), self.sequencer.tree.end)
-            return answer(indexes)
-        finally:
-            self.admission.requests -= 1
-            self.admission.bytes -= size
+            with admission.place(cap if announced is None else min(int(announced), cap)):
+                return await answer()
+        except Busy:
+            self._metrics.busy()
+            return refusal(503, "the log is behind: try again in a second", {"retry-after": str(RETRY_SECONDS)})
+
+    async def _sequence(self, entries: tuple[bytes, ...]) -> tuple[int, ...]:
+        indexes = await self._sequencer.add(entries)
+        self._metrics.added(len(indexes), self._sequencer.tree.end)
+        return indexes
 
     async def _checkpoint(self, _request: Request) -> Response:
-        published = self.published()
+        published = self._published()
         if published is None:
-            return refusal(404, "no checkpoint is published yet: the log may be waiting for its witnesses")
+            return refusal(404, "no checkpoint is published yet: the log may be waiting for its witnesses", ABSENT)
         # SPEC: T-2 text/plain; charset=utf-8, not cached beyond a few seconds.
         return bare(200, published.raw, TEXT, FRESH)
 
     async def _tile(self, request: Request) -> Response:
-        path = f"tile/{request.path_params['path']}"
+        # Not the decoded path: a tile has one path, and %2F is not in it.
+        path = request.scope["raw_path"].decode("latin-1").removeprefix("/")
         try:
             # The name of the file is made from the parsed numbers, never from what was sent.
             name = (EntryBundle if path.startswith("tile/entries/") else Tile).parse(path).path()
         except FormatError as error:
-            return refusal(404, f"{error}; see c2sp.org/tlog-tiles for the layout")
-        data = await trio.to_thread.run_sync(self.files.read, name)
+            return refusal(404, f"{error}: see c2sp.org/tlog-tiles for the layout", ABSENT)
+        data = await trio.to_thread.run_sync(self._files.read, name)
         if data is None:
-            return refusal(404, "this log has no such tile yet, or no checkpoint of a size that ends in it")
+            return refusal(404, "this log has no such tile, or has it in another width", ABSENT)
         # SPEC: T-7 tiles and bundles never change.
         return bare(200, data, BINARY, IMMUTABLE)
 
     async def _entry_proof(self, request: Request) -> Response:
-        published = self.published()
+        published = self._published()
         try:
-            index = parse_decimal(request.path_params["index"].encode(), "index")
+            index = parse_decimal(request.path_params["index"].encode(), "the index")
         except FormatError as error:
             return refusal(400, str(error))
         if published is None or index >= published.size:
-            return refusal(404, "no published checkpoint covers this index yet: try again after the next one")
-        path = await trio.to_thread.run_sync(prove_inclusion, index, published.size, self.files.nodes(published.size))
+            return refusal(404, "no published checkpoint covers this index yet: try again after the next one", ABSENT)
+        path = await self._prove(prove_inclusion, index, published.size, published.size)
         return bare(200, TlogProof(index, tuple(path), published.raw).format(), TEXT, FRESH)
 
     async def _inclusion(self, request: Request) -> Response:
@@ -130,32 +180,19 @@ class LogApp:
         return await self._proof(request, "from", "to", lambda old, new: old <= new, prove_consistency)
 
     async def _proof(
-        self,
-        request: Request,
-        first: str,
-        second: str,
-        possible: Callable[[int, int], bool],
-        prove: Callable[[int, int, ReadNode], list[Hash]],
+        self, request: Request, first: str, second: str, possible: Callable[[int, int], bool], prove: Prove
     ) -> Response:
-        published = self.published()
+        published = self._published()
         try:
-            a = parse_decimal(request.query_params.get(first, "").encode(), first)
-            b = parse_decimal(request.query_params.get(second, "").encode(), second)
+            a, b = (parse_decimal(request.query_params.get(name, "").encode(), f"{name}=") for name in (first, second))
         except FormatError as error:
-            return refusal(400, f"{error}; give {first}= and {second}=")
+            return refusal(400, f"{error}: give {first}= and {second}= in decimal")
         if published is None or b > published.size or not possible(a, b):
-            return refusal(404, f"there is no such proof in the published tree; {second} is at most its size")
-        # The nodes come from the published tree's tiles: those of the smaller size may be gone.
-        hashes = await trio.to_thread.run_sync(prove, a, b, self.files.nodes(published.size))
-        return JSONResponse({first: a, second: b, "hashes": [encode_base64(hash).decode() for hash in hashes]})
+            return refusal(404, f"the published tree has no such proof: {second}= is at most its size", ABSENT)
+        hashes = await self._prove(prove, a, b, published.size)
+        document = {first: a, second: b, "hashes": [encode_base64(hash).decode() for hash in hashes]}
+        return JSONResponse(document, headers=IMMUTABLE)
 
-
-def _parse_batch(body: bytes) -> tuple[bytes, ...]:
-    """Entries as in a bundle, of which there may be fewer than 256 without saying how many."""
-    count, at = 0, 0
-    while at + 2 <= len(body) and count <= TILE_WIDTH:
-        at += 2 + int.from_bytes(body[at : at + 2], "big")
-        count += 1
-    if not 0 < count <= TILE_WIDTH:
-        raise FormatError("a batch is empty or has too many entries")
-    return tuple(parse_entries(body, count))
+    async def _prove(self, prove: Prove, a: int, b: int, size: int) -> list[Hash]:
+        # The nodes come from the published tree's tiles: the partial ones of a smaller size may be gone.
+        return await trio.to_thread.run_sync(prove, a, b, self._files.nodes(size))

@@ -16,6 +16,10 @@ from tlog.text import parse_origin
 
 LOG_KEY_TYPES = frozenset({KeyType.ED25519, KeyType.COSIGNATURE_MLDSA44})
 
+PUBLIC_NAME = "public"
+MIN_INTERVAL = 0.01
+MAX_INTERVAL = 86400.0
+
 MissingQuorum = Literal["hold", "publish"]
 Dedup = Literal["all", "recent", "off"]
 
@@ -27,6 +31,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     listen: str = "127.0.0.1:8080"
     operator_listen: str | None = "127.0.0.1:8090"
     data: str
+    public: str | None = None
     register: str
     keys: list[str]
     policy: str | None = None
@@ -46,6 +51,8 @@ class LogSettings:
     listen: str
     operator_listen: str | None
     data: Path
+    public: Path
+    """The folder of static files; a web server may be another user, who must be able to get there."""
     register: Path
     keys: tuple[SignerKey, ...]
     policy: Policy | None
@@ -64,38 +71,59 @@ def read_settings(path: Path) -> LogSettings:
         UsageError: naming the file, the key and what to do.
     """
     config = load(path, LogConfig)
+    _refuse_unsupported(path, config)
+    _check_intervals(path, config)
     try:
         origin = parse_origin(config.origin.encode())
     except FormatError as error:
         raise UsageError(f"{path}: `origin`: {error}") from None
-    _refuse_unsupported(path, config)
     keys = tuple(read_signer_key(resolve(path, file)) for file in config.keys)
     _check_keys(path, origin, keys)
-    return LogSettings(
+    policy = None if config.policy is None else _read_policy(resolve(path, config.policy))
+    if policy is not None:
+        _check_policy(path, policy, keys)
+    data = resolve(path, config.data)
+    settings = LogSettings(
         origin=origin,
         listen=config.listen,
         operator_listen=config.operator_listen,
-        data=resolve(path, config.data),
+        data=data,
+        public=data / PUBLIC_NAME if config.public is None else resolve(path, config.public),
         register=resolve(path, config.register),
         keys=keys,
-        policy=_read_policy(resolve(path, config.policy)) if config.policy else None,
+        policy=policy,
         on_missing_quorum=config.on_missing_quorum,
         publish_interval=config.publish_interval,
         refresh_interval=config.refresh_interval,
         dedup=config.dedup,
     )
+    _check_places(path, settings)
+    return settings
 
 
 def _refuse_unsupported(path: Path, config: LogConfig) -> None:
     if config.database != "sqlite":
-        raise UsageError(f'{path}: `database` can only be "sqlite" in this version')
+        raise UsageError(f'{path}: `database` can only be "sqlite" in this version: a log is one process')
     if config.storage != "file":
-        raise UsageError(f'{path}: `storage` can only be "file" in this version')
+        raise UsageError(f'{path}: `storage` can only be "file" in this version: leave it out, or see `public`')
     if "://" in config.register:
         raise UsageError(f"{path}: `register` can only be a path in this version: one that no backup contains")
-    for name in ("publish_interval", "refresh_interval"):
-        if not 0.01 <= getattr(config, name) <= 86400:
-            raise UsageError(f"{path}: `{name}` must be between 0.01 and 86400 seconds")
+
+
+def _check_intervals(path: Path, config: LogConfig) -> None:
+    for name, seconds in (("publish", config.publish_interval), ("refresh", config.refresh_interval)):
+        if not MIN_INTERVAL <= seconds <= MAX_INTERVAL:
+            raise UsageError(f"{path}: `{name}_interval` must be between {MIN_INTERVAL:g} and {MAX_INTERVAL:g} seconds")
+
+
+def _check_places(path: Path, settings: LogSettings) -> None:
+    """The register must survive the loss of the data, and a restored backup must not bring it along."""
+    register = settings.register
+    for name, place in (("data", settings.data), ("public", settings.public)):
+        if register.is_relative_to(place) or place.is_relative_to(register):
+            raise UsageError(f"{path}: `register` and `{name}` must be apart, best on different disks")
+    if settings.data.is_relative_to(settings.public):
+        raise UsageError(f"{path}: `public` must not contain `data`: everything in it is served")
 
 
 def _check_keys(path: Path, origin: str, keys: tuple[SignerKey, ...]) -> None:
@@ -112,6 +140,18 @@ def _check_keys(path: Path, origin: str, keys: tuple[SignerKey, ...]) -> None:
             )
     if len({key.type for key in keys}) != len(keys):
         raise UsageError(f"{path}: `keys` names two keys of one algorithm: a log signs with one of each")
+
+
+def _check_policy(path: Path, policy: Policy, keys: tuple[SignerKey, ...]) -> None:
+    own = {key.verifier_key for key in keys}
+    # A policy may leave its logs out, where they are known otherwise.
+    if policy.logs and own.isdisjoint(log.key for log in policy.logs):
+        raise UsageError(f"{path}: `policy` names other logs only: add the line `log {keys[0].verifier_key}` to it")
+    selectors = {(key.name, key.id) for key in own}
+    if any((witness.key.name, witness.key.id) in selectors for witness in policy.witnesses):
+        raise UsageError(f"{path}: `policy` names a key of this log as a witness: a log cannot witness itself")
+    if not policy.satisfied_by([witness.name for witness in policy.witnesses if witness.url is not None]):
+        raise UsageError(f"{path}: `policy` cannot be met: too few of its witnesses have a URL to send checkpoints to")
 
 
 def _read_policy(path: Path) -> Policy:

@@ -1,11 +1,45 @@
-"""How a log grows, without touching the world: giving entries their indexes, and a tree its tiles."""
+"""How a log grows, without touching the world.
+
+``sequence`` gives entries their indexes, ``grow`` gives a tree its tiles, and ``choose`` says which checkpoint a log
+shows next. All of it follows from its arguments alone, so doing it again after a crash does the same again.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tlog.compact_range import CompactRange
+from tlog.errors import FormatError
 from tlog.hashing import EMPTY_ROOT, Hash, leaf_hashes, node_hash
-from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, format_entries
+from tlog.policy import Policy
+from tlog.signed_checkpoint import SignedCheckpoint
+from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, format_entries, parse_entries
+
+
+def parse_batch(body: bytes) -> tuple[bytes, ...]:
+    """Read the entries of one request: as in an entry bundle, and like one 1 to 256 of them."""
+    count, at = 0, 0
+    while at + 2 <= len(body) and count <= TILE_WIDTH:
+        at += 2 + int.from_bytes(body[at : at + 2], "big")
+        count += 1
+    if not 0 < count <= TILE_WIDTH:
+        raise FormatError("a batch has no entries or more than 256")
+    return tuple(parse_entries(body, count))
+
+
+def choose(
+    published: SignedCheckpoint | None, gathered: SignedCheckpoint, policy: Policy | None, *, hold: bool
+) -> SignedCheckpoint | None:
+    """Choose what to publish after ``published`` once the cosignatures on the next checkpoint have been gathered.
+
+    None says: go on showing what is published. That is so when the policy is not met and the log holds back what does
+    not meet it. Signatures on a tree head that were public once stay public, so a note is never replaced by a weaker
+    one on the same head.
+    """
+    if published is not None and published.note.text == gathered.note.text:
+        gathered = published.merge(gathered)
+    if hold and policy is not None and not policy.cosigned(gathered).met:
+        return None
+    return gathered
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from logserver.core import Edge, TileFile
+from logserver.core import EMPTY_EDGE, Edge, TileFile
+from runtime.errors import UsageError
 from runtime.files import replace_file, sync_directory
+from tlog.errors import FormatError
 from tlog.hashing import Hash
 from tlog.proofs import ReadNode
 from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, TileReader, parse_entries, tile_hashes
 
-PUBLIC_MODE = 0o644  # a web server of another user reads these
+# A web server of another user reads these, whatever umask the log runs under.
+FILE_MODE = 0o644
+FOLDER_MODE = 0o755
+
+CHECKPOINT = "checkpoint"
+TILES = "tile"
+
+
+class LostTile(UsageError):  # noqa: N818  # it names a state, as Fenced does
+    """A file that was made durable is gone or is not what was written."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"the file {path} of the log's public folder is missing or damaged: put it back, or move the folder "
+            f"`{TILES}` away and start the log again, which then makes it anew from the database"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +41,34 @@ class PublicFiles:
     root: Path
 
     def create(self) -> None:
-        """Make the empty folder."""
-        self.root.mkdir(mode=0o755)
-        sync_directory(self.root.parent)
+        """Make the empty folder. Its parent must exist.
+
+        Raises:
+            UsageError: it exists and is not empty, or cannot be made.
+        """
+        try:
+            self.root.mkdir(exist_ok=True)
+            if any(self.root.iterdir()):
+                raise UsageError(f"{self.root} exists and is not empty: name a new folder for the public files")
+            self.root.chmod(FOLDER_MODE)
+            sync_directory(self.root.parent)
+        except OSError as error:
+            raise UsageError(f"cannot make the public folder {self.root}: {error.strerror}") from None
 
     def write(self, files: Sequence[TileFile]) -> None:
         """Write tiles and bundles; when this returns they are durable."""
         for file in files:
             path = self.root / file.path
             self._make_folder(path.parent)
-            replace_file(path, file.data, mode=PUBLIC_MODE)
+            replace_file(path, file.data, mode=FILE_MODE)
 
     def write_checkpoint(self, note: bytes) -> None:
         """Publish a checkpoint."""
-        replace_file(self.root / "checkpoint", note, mode=PUBLIC_MODE)
+        replace_file(self.root / CHECKPOINT, note, mode=FILE_MODE)
 
     def read_checkpoint(self) -> bytes | None:
         """The published checkpoint, or None before the first."""
-        return self.read("checkpoint")
+        return self.read(CHECKPOINT)
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, or None when there is none. ``path`` comes from ``Tile.path`` and its like only."""
@@ -51,33 +78,50 @@ class PublicFiles:
             return None
 
     def nodes(self, size: int) -> ReadNode:
-        """The nodes of the tree at a size whose tiles have been written."""
-        return TileReader(size, lambda tile: self._require(tile.path())).node
+        """The nodes of the tree at a size whose tiles have been written; for one thread at a time.
+
+        Raises:
+            LostTile: from the reader, for a tile that is gone or damaged.
+        """
+        return TileReader(size, self._tile).node
 
     def edge(self, size: int) -> Edge:
-        """The right edge of the tree at a size whose tiles have been written."""
+        """The right edge of the tree at a size whose tiles have been written.
+
+        Without any tiles it is that of the empty tree: the log was just made, or its tiles are to be made anew.
+
+        Raises:
+            LostTile: a tile or bundle is gone or damaged.
+        """
+        if not (self.root / TILES).is_dir():
+            return EMPTY_EDGE
         levels: list[tuple[Hash, ...]] = []
         while size >> (8 * len(levels)):
             index, width = divmod(size >> (8 * len(levels)), TILE_WIDTH)
-            data = self._require(Tile(len(levels), index, width).path()) if width else b""
-            levels.append(tuple(tile_hashes(data)) if data else ())
-        bundle, width = divmod(size, TILE_WIDTH)
-        entries = parse_entries(self._require(EntryBundle(bundle, width).path()), width) if width else []
-        return Edge(size, tuple(levels), tuple(entries))
+            tile = Tile(len(levels), index, width) if width else None
+            levels.append(tuple(tile_hashes(self._tile(tile))) if tile else ())
+        index, width = divmod(size, TILE_WIDTH)
+        return Edge(size, tuple(levels), self._entries(EntryBundle(index, width)) if width else ())
 
-    def _require(self, path: str) -> bytes:
-        data = self.read(path)
-        if data is None:
-            raise LostTile(f"the file {path} of the log's public folder is missing: restore it, or run `sameview fsck`")
+    def _tile(self, tile: Tile) -> bytes:
+        data = self.read(tile.path())
+        if data is None or len(data) != tile.width * 32:
+            raise LostTile(tile.path())
         return data
+
+    def _entries(self, bundle: EntryBundle) -> tuple[bytes, ...]:
+        data = self.read(bundle.path())
+        try:
+            if data is not None:
+                return tuple(parse_entries(data, bundle.end - bundle.start))
+        except FormatError:
+            pass
+        raise LostTile(bundle.path())
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
             return
         self._make_folder(folder.parent)
-        folder.mkdir(mode=0o755, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(FOLDER_MODE)
         sync_directory(folder.parent)
-
-
-class LostTile(Exception):  # noqa: N818  # it names a state, as the states of a log do
-    """A file that was made durable is gone."""

@@ -15,33 +15,29 @@ from typing import assert_never
 import structlog
 import trio
 
-from logserver.core import Edge, grow
-from logserver.cosign import WitnessLink, gather
+from logserver.core import choose
+from logserver.cosign import Witnesses
 from logserver.files import PublicFiles
-from logserver.metrics import LogMetrics
-from logserver.store import Sequencer, load_entries
-from runtime.client import Client
+from logserver.integrate import HistoryBroken, Integrator
+from logserver.metrics import CLOCK_BEHIND, HELD, LogMetrics
+from logserver.store import Sequencer
 from runtime.clock import Clock
-from runtime.database import Database
+from runtime.errors import UsageError
 from runtime.register import Conflict, Persisted, Register
 from runtime.signers import Signer, sign_checkpoint
 from tlog.advance import Advance, ClockBehind, Inconsistent, Malformed, Refresh, Stale, Statement, decide
 from tlog.checkpoint import Checkpoint
+from tlog.errors import TlogError
+from tlog.hashing import Hash, TreeHead
 from tlog.keys import VerifierKey
 from tlog.policy import Policy
 from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
-from tlog.tiles import TILE_WIDTH
 
-ENTRIES_AT_ONCE = 4096  # integrated in one step: at most 256 MiB of entries in memory
+LATE_SECONDS = 60.0  # entries that wait longer than this and twenty intervals for a checkpoint are a problem
+LATE_INTERVALS = 20
 
-LATE_INTERVALS = 20  # publishing intervals without a checkpoint before the log counts as not ready
-
-_log = structlog.get_logger()
-
-
-class HistoryBroken(Exception):  # noqa: N818  # it names a state, as DatabaseFailed does
-    """What is on disk contradicts what was signed: nothing may be signed until an operator has looked."""
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +58,28 @@ class Publisher:
         self,
         publishing: Publishing,
         sequencer: Sequencer,
-        database: Database,
+        integrator: Integrator,
         files: PublicFiles,
         register: Register,
         signers: Sequence[Signer],
-        witnesses: Sequence[WitnessLink],
-        client: Client,
+        witnesses: Witnesses | None,
         clock: Clock,
         metrics: LogMetrics,
-        edge: Edge,
+        published: SignedCheckpoint | None,
     ) -> None:
         self._publishing = publishing
         self._sequencer = sequencer
-        self._database = database
+        self._integrator = integrator
         self._files = files
         self._register = register
         self._signers = signers
         self._witnesses = witnesses
-        self._client = client
         self._clock = clock
-        self._edge = edge
         self._metrics = metrics
-        self._last_published = -math.inf
-        self.published: SignedCheckpoint | None = None
+        self._keys = verifier_keys(signers, publishing.policy)
+        self._trouble: str | None = None
+        self._caught_up = trio.current_time()  # when everything was last published, or we began to try
+        self.published = published
         """The public checkpoint."""
 
     async def run(self) -> None:
@@ -92,96 +87,114 @@ class Publisher:
         last_round = -math.inf
         while True:
             started = trio.current_time()
-            due = started - last_round >= self._publishing.refresh
-            if due or self.published is None or self.published.size != self._sequencer.tree.end:
+            if started - last_round >= self._publishing.refresh or not self._is_up_to_date():
                 await self.publish()
                 last_round = started
             await trio.sleep_until(started + self._publishing.interval)
 
-    def restore(self, note: bytes | None) -> None:
-        """Take up the checkpoint that was public before a restart."""
-        if note is not None:
-            self.published = open_checkpoint(note, self._keys())
-
     async def publish(self) -> None:
-        """Publish the tree as it is now."""
-        await self._integrate(self._sequencer.tree.end)
-        signed = await self._sign(await self._state())
-        nodes = self._files.nodes(signed.size)
-        policy = self._publishing.policy
-        if policy is not None:
-            signed = await gather(
-                self._client, policy, self._witnesses, signed, lambda old: prove_consistency(old, signed.size, nodes)
-            )
-            if not policy.cosigned(signed).met:
-                _log.warning("quorum_missed", size=signed.size, held=self._publishing.hold_without_quorum)
-                if self._publishing.hold_without_quorum:
-                    return
-        await trio.to_thread.run_sync(self._files.write_checkpoint, signed.raw)
-        self.published = signed
-        self._last_published = trio.current_time()
-        self._metrics.published(signed.size)
+        """Publish the tree as it is now.
+
+        Raises:
+            HistoryBroken: what is stored contradicts what was signed.
+        """
+        statement = await self._state(await self._integrator.integrate())
+        if statement is None:
+            return
+        signed = open_checkpoint(await sign_checkpoint(statement, self._signers), self._keys)
+        gathered = await self._gather(signed)
+        policy, hold = self._publishing.policy, self._publishing.hold_without_quorum
+        self._note_quorum(policy is None or policy.cosigned(gathered).met)
+        chosen = choose(self.published, gathered, policy, hold=hold)
+        if chosen is None:
+            self._metrics.not_published(HELD)
+            return
+        # SPEC: T-2 the newest checkpoint is public once it is on disk: a restart shows this note or a stronger one.
+        await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
+        self.published = chosen
+        self._metrics.published(chosen.size)
+        if self._is_up_to_date():
+            self._caught_up = trio.current_time()
 
     async def problems(self) -> list[str]:
         """Why this log is not serving its newest entries, for its operator."""
         if self.published is None:
-            return ["no checkpoint is published yet: see the log for witnesses that do not answer"]
-        behind = self._sequencer.tree.end - self.published.size
-        late = trio.current_time() - self._last_published > LATE_INTERVALS * self._publishing.interval
-        if behind and late:
-            return [f"{behind} entries wait for a published checkpoint: see the log for witnesses that do not answer"]
+            return [f"no checkpoint is published yet: {self._trouble or 'the first one is being made'}"]
+        late = trio.current_time() - self._caught_up > max(LATE_SECONDS, LATE_INTERVALS * self._publishing.interval)
+        if late and not self._is_up_to_date():
+            waiting = self._sequencer.tree.end - self.published.size
+            return [f"{waiting} entries wait for a checkpoint: {self._trouble or 'entries come faster than it can be'}"]
         return []
 
-    async def _integrate(self, size: int) -> None:
-        """Write the tiles of every entry below ``size``, and the partial ones of exactly that size."""
-        while self._edge.size < size:
-            end = size
-            if size - self._edge.size > ENTRIES_AT_ONCE:
-                end = (self._edge.size + ENTRIES_AT_ONCE) // TILE_WIDTH * TILE_WIDTH  # no partial tiles on the way
-            entries = await load_entries(self._database, self._edge.size, end)
-            edge, files = grow(self._edge, entries)
-            await trio.to_thread.run_sync(self._files.write, files)
-            self._edge = edge
-        if self._edge.size == self._sequencer.tree.end and self._edge.root_hash() != self._sequencer.tree.root():
-            raise HistoryBroken(
-                "the tiles on disk and the database hold different trees: run `sameview fsck` on the log"
-            )
+    def _is_up_to_date(self) -> bool:
+        return self.published is not None and self.published.size == self._sequencer.tree.end
 
-    async def _state(self) -> Persisted[Statement]:
+    async def _state(self, head: TreeHead) -> Persisted[Statement] | None:
         """Decide upon the integrated tree and persist the decision; what comes back may be signed."""
         origin = self._publishing.origin
-        known = await self._register.latest(origin)
-        statement = None if known is None else known.value
-        old_size = 0 if statement is None else statement.size
-        if old_size > self._edge.size:
-            raise HistoryBroken(
-                f"the register says that a tree of {old_size} entries was signed and the database holds "
-                f"{self._edge.size}: it is an old copy; put the newest back, or retire this log and its key"
-            )
-        new = Checkpoint(origin, self._edge.size, self._edge.root_hash())
-        path = prove_consistency(old_size, new.size, self._files.nodes(new.size))
-        decision = decide(statement, old_size, new, path, self._clock.now())
+        persisted = await self._register.latest(origin)
+        known = None if persisted is None else persisted.value
+        old_size = 0 if known is None else known.size
+        new = Checkpoint(origin, head.size, head.root_hash)
+        decision = decide(known, old_size, new, await self._prove(old_size, head.size), self._clock.now())
         match decision:
             case Advance() | Refresh():
-                persisted = await self._register.advance(statement, decision)
-                if isinstance(persisted, Conflict):
+                stated = await self._register.advance(known, decision)
+                if isinstance(stated, Conflict):
                     raise HistoryBroken("another instance moved this log's register: run only one")
-                return persisted
+                return stated
+            case ClockBehind(seconds):
+                # Entries are still admitted; what was signed stays public. It passes when the clock catches up.
+                self._note_trouble(f"the clock is {seconds} seconds behind the last signature: set it right")
+                self._metrics.not_published(CLOCK_BEHIND)
+                return None
             case Inconsistent(reason) | Malformed(reason):
                 raise HistoryBroken(f"the tree on disk does not extend the one that was signed: {reason}")
-            case ClockBehind(seconds):
-                raise HistoryBroken(
-                    f"the clock is {seconds} seconds behind the last signature: set it right and restart"
-                )
             case Stale():
                 raise AssertionError("decided from another size than the register's")
             case _:
                 assert_never(decision)
 
-    async def _sign(self, statement: Persisted[Statement]) -> SignedCheckpoint:
-        return open_checkpoint(await sign_checkpoint(statement, self._signers), self._keys())
+    async def _gather(self, signed: SignedCheckpoint) -> SignedCheckpoint:
+        if self._witnesses is None:
+            return signed
+        return await self._witnesses.gather(signed, lambda old: self._prove(old, signed.size))
 
-    def _keys(self) -> list[VerifierKey]:
-        policy = self._publishing.policy
-        witness_keys = policy.witness_keys if policy is not None else ()
-        return [*(signer.vkey for signer in self._signers), *witness_keys]
+    async def _prove(self, old: int, new: int) -> Sequence[Hash]:
+        return await trio.to_thread.run_sync(prove_consistency, old, new, self._files.nodes(new))
+
+    def _note_quorum(self, met: bool) -> None:
+        self._note_trouble(None if met else "too few of its policy's witnesses cosign: see the log for which and why")
+
+    def _note_trouble(self, trouble: str | None) -> None:
+        """Log what keeps the log from publishing when it changes, not each time."""
+        if trouble == self._trouble:
+            return
+        if trouble is None:
+            _log.info("publishing_again")
+        else:
+            _log.warning("not_publishing" if self._publishing.hold_without_quorum else "quorum_missed", why=trouble)
+        self._trouble = trouble
+
+
+def verifier_keys(signers: Sequence[Signer], policy: Policy | None) -> tuple[VerifierKey, ...]:
+    """The keys whose signatures a log publishes: its own, and its policy's witnesses'."""
+    return (*(signer.vkey for signer in signers), *(policy.witness_keys if policy is not None else ()))
+
+
+def read_published(files: PublicFiles, signers: Sequence[Signer], policy: Policy | None) -> SignedCheckpoint | None:
+    """The checkpoint that was public when the log last ran.
+
+    Raises:
+        UsageError: it is damaged, or not signed by one of the log's keys.
+    """
+    note = files.read_checkpoint()
+    if note is None:
+        return None
+    try:
+        published = open_checkpoint(note, verifier_keys(signers, policy)).verified_only()
+    except TlogError as error:
+        raise UsageError(f"the published checkpoint in {files.root} cannot be gone on from: {error}") from None
+    if not any(published.signed_by(signer.vkey) for signer in signers):
+        raise UsageError(f"the published checkpoint in {files.root} is not signed by one of `keys`: put the keys back")
+    return published

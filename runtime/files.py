@@ -48,6 +48,7 @@ def _write_draft(path: Path, data: bytes, mode: int) -> Path:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)  # whatever the umask: some files are for another user to read
             file.write(data)
             file.flush()
             os.fsync(descriptor)
