@@ -1,16 +1,18 @@
 """A monitor as it runs: real HTTP on loopback, real files and database, a log in memory."""
 
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from gossip.envelope import Envelope, peer_id, seal
 from runtime.client import Client
+from runtime.clock import SystemClock
 from runtime.errors import UsageError
 from tests.e2e.monitors import Asker, create, killed, places, running, serving
 from tests.fakes_log import WITNESSES, FakeLog, signer
 from tlog.evidence import Evidence, verify_evidence
-from tlog.hashing import TreeHead
 from tlog.proofs import verify_consistency
 from tlog.signed_checkpoint import open_checkpoint
 from tlog.text import parse_hash
@@ -182,20 +184,124 @@ async def test_serving_needs_state_that_init_has_made(tmp_path: Path) -> None:
                 pass
 
 
-async def test_a_wrong_envelope_is_refused_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "body", "status", "says"),
+    [
+        ("/gossip/v1/exchange", b"\x93\x01\x02\x03", 400, b"not an envelope of version 1"),
+        ("/gossip/v1/exchange", b"\x00" * (1024 * 1024 + 1), 413, b"larger than 1048576 bytes"),
+        ("/gossip/v1/exchange?wait=-1", b"", 400, b"wait is not a number"),
+        ("/gossip/v1/exchange?wait=1e3", b"", 400, b"wait is not a number"),
+        ("/v1/ask", b"nonsense", 400, b"not a checkpoint that the log signed"),
+        ("/v1/ask", FakeLog([b"a"], key=signer("another")).sign(1, ()), 400, b"no trusted key signed"),
+        ("/v1/ask", FakeLog([b"a"], key=signer("another")).sign(1), 400, b"signature is missing"),
+        ("/v1/ask", FakeLog([b"a"]).sign(1) + b"\xe2\x80\x94 x aGVsbG93b3JsZA==\n" * 21, 400, b"more than 24"),
+        ("/v1/ask", b"x" * (96 * 1024 + 1), 413, b"larger than 98304 bytes"),
+        ("/v1/evidence/" + "0" * 64, None, 404, b"no evidence of this id"),
+        ("/v1/evidence/..%2fdatabase", None, 404, b""),
+        ("/v1/heads", b"", 405, b""),
+        ("/nowhere", None, 404, b""),
+    ],
+)
+async def test_what_nobody_should_send_is_refused_with_a_sentence(
+    tmp_path: Path, path: str, body: bytes | None, status: int, says: bytes
+) -> None:
     log = FakeLog()
     async with serving(log) as front, Client() as client:
         (place,) = await places(tmp_path, [front])
         await create(place)
         async with running(place) as ready:
+            method = "GET" if body is None else "POST"
+            answer = await client.fetch(method, ready.url + path, body=body or b"", cap=10_000, seconds=5)
+    assert (answer.status, says in answer.body) == (status, True)
+
+
+async def test_a_stranger_s_envelope_is_refused(tmp_path: Path) -> None:
+    log = FakeLog()
+    async with serving(log) as front, Client() as client:
+        place, other = await places(tmp_path, [front, front])
+        await create(place)
+        async with running(place) as ready:
+            stranger = signer("stranger")
+            now_ms = SystemClock().now_ms()
+            me, them = peer_id(stranger.verifier_key), peer_id(place.peer.verifier_key)
+            sealed = seal(Envelope(me, them, now_ms, b"n" * 16, None, ()), stranger)
             url = f"{ready.url}/gossip/v1/exchange"
-            answer = await client.fetch("POST", url, body=b"\x93\x01\x02\x03", cap=1000, seconds=5)
-            large = await client.fetch("POST", url, body=b"\x00" * (1024 * 1024 + 1), cap=1000, seconds=5)
-    assert (answer.status, answer.body) == (400, b"not an envelope of version 1: an array of eight fields\n")
-    assert large.status == 413
+            refused = await client.fetch("POST", url, body=sealed, cap=1000, seconds=5)
+            me = peer_id(other.peer.verifier_key)
+            sealed = seal(Envelope(me, them, now_ms, b"n" * 16, None, ()), other.peer)
+            taken = await client.fetch("POST", url, body=sealed, cap=10_000, seconds=5)
+            again = await client.fetch("POST", url, body=sealed, cap=10_000, seconds=5)
+            peers = await Asker(client).list(ready.url, "peers")
+    assert (refused.status, taken.status, again.status) == (403, 200, 400)
+    assert taken.headers["content-type"] == "application/vnd.sameview.gossip"
+    assert peers[0]["heard_ms"] >= now_ms
 
 
-def test_the_fakes_are_what_they_say() -> None:
-    log = FakeLog([b"a", b"b", b"c"])
-    assert log.head(0) == TreeHead(0, FakeLog().head().root_hash)
-    assert signer("x").verifier_key != signer("y").verifier_key
+async def test_the_operator_sees_health_and_metrics(tmp_path: Path) -> None:
+    log = FakeLog()
+    log.add(5)
+    log.publish()
+    async with serving(log) as front, Client() as client:
+        (place,) = await places(tmp_path, [front])
+        await create(place)
+        async with running(place) as ready:
+            await Asker(client).wait_for_size(ready.url, 5)
+            answers = {
+                path: await client.fetch("GET", f"{ready.operator_url}/{path}", cap=100_000, seconds=5)
+                for path in ("healthz", "readyz", "metrics", "version")
+            }
+    assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(answers, 200)
+    metrics = answers["metrics"].body.decode()
+    assert 'sameview_monitor_size{origin="log.example/one"} 5.0' in metrics
+    assert "sameview_monitor_dropped_messages 0.0" in metrics
+
+
+def documented(schema: str) -> set[str]:
+    """The required fields of a schema in the monitor's OpenAPI document."""
+    text = (Path(__file__).parents[2] / "specs" / "openapi" / "monitor.yaml").read_text()
+    found = re.search(rf"^    {schema}:\n      type: object\n      required:\s*\[([^]]*)\]", text, re.MULTILINE)
+    assert found is not None
+    return {name.strip() for name in found[1].split(",")}
+
+
+async def test_every_document_has_the_fields_that_are_documented(tmp_path: Path) -> None:
+    log = FakeLog()
+    log.add(12)
+    log.publish()
+    async with serving(log) as front, Client() as client:
+        place, _ = await places(tmp_path, [front, front])
+        await create(place)
+        async with running(place) as ready:
+            asker = Asker(client)
+            await asker.wait_for_size(ready.url, 12)
+            liar = log.fork(8)
+            liar.add(4, "other")
+            answer = await asker.ask(ready.url, liar.sign(12, ()))
+            schemas = {"logs": "Log", "heads": "Head", "alarms": "Alarm", "evidence": "Evidence", "peers": "Peer"}
+            shown = {schema: (await asker.list(ready.url, key))[0] for key, schema in schemas.items()}
+            shown["Pending"] = shown["Head"]["pending"][0]
+    assert {schema: set(document) for schema, document in shown.items()} == {name: documented(name) for name in shown}
+    assert set(answer) == {"verdict", "origin", "size", "frontier", "proof", "evidence"}
+
+
+async def test_a_monitor_that_nobody_can_dial_convicts_too(tmp_path: Path) -> None:
+    log = FakeLog()
+    log.add(12)
+    log.publish()
+    async with serving(log) as front, Client() as client, AsyncExitStack() as stack:
+        seen, hidden = await places(tmp_path, [front, front])
+        seen.config.write_text(seen.config.read_text().replace(f'url = "{hidden.url}"\n', ""))
+        hidden.config.write_text(
+            hidden.config.read_text().replace("gossip_interval", "reachable = false\ngossip_interval")
+        )
+        asker = Asker(client)
+        urls = []
+        for place in (seen, hidden):
+            await create(place)
+            urls.append((await stack.enter_async_context(running(place))).url)
+        for url in urls:
+            await asker.wait_for_size(url, 12)
+        liar = log.fork(8)
+        liar.add(4, "other")
+        await asker.ask(urls[0], liar.sign(12, ()))
+        await asker.wait_until(urls[1], "evidence", bool)
