@@ -94,7 +94,8 @@ class Exchange:
         if self._head_sent:
             self._channel.break_off()
             return False
-        await self._channel.write(refusal(self._fault or _NO_ANSWER, self._date))
+        fault = self._fault or _NO_ANSWER
+        await self._channel.write(refusal(fault, self._date, mute=self._head.method == "HEAD"))
         await self._channel.hang_up()
         return False
 

@@ -17,8 +17,11 @@ async def read_body(request: Request, cap: int) -> bytes:
     """The whole body, which has at most ``cap`` bytes.
 
     Raises:
-        HTTPException: 413, as soon as the body is known to be larger. Starlette answers it.
+        HTTPException: 413, as soon as the body is known to be larger; 415 for a compressed one, whose size nobody knows
+            before it is unpacked. Starlette answers these.
     """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "send the body without Content-Encoding")
     announced = request.headers.get("content-length")
     if announced is not None and int(announced) > cap:
         raise _too_large(cap)

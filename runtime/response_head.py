@@ -76,15 +76,12 @@ def status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {reason}\r\n".encode("ascii")
 
 
-def refusal(fault: RequestError, date: DateField) -> bytes:
-    """A whole response that says why a request is not served."""
+def refusal(fault: RequestError, date: DateField, *, mute: bool = False) -> bytes:
+    """A whole response that says why a request is not served; ``mute`` leaves the body out, as HEAD wants it."""
     body = str(fault).encode("utf-8") + b"\n"
-    return b"%b%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
-        status_line(fault.status),
-        date.field(),
-        len(body),
-        body,
-    )
+    fields = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+    retry = b"retry-after: 1\r\n" if fault.status == HTTPStatus.SERVICE_UNAVAILABLE else b""
+    return status_line(fault.status) + date.field() + fields + retry + b"\r\n" + (b"" if mute else body)
 
 
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [\t\x20-\x7e\x80-\xff]*+\r\n)*+")

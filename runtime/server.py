@@ -7,6 +7,7 @@ WebSockets are not served.
 import errno
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 from starlette.types import ASGIApp
@@ -148,7 +149,7 @@ async def _accept(listener: trio.SocketListener) -> socket.socket:
             continue
         sock = socket.socket(fileno=accepted.detach())
         sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
+        with suppress(OSError):  # a Unix socket has no such option, and a client may be gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 

@@ -43,6 +43,12 @@ async def test_a_body_announced_beyond_the_cap_is_413_before_it_comes() -> None:
     assert answer.status == 413
 
 
+async def test_a_compressed_body_is_415() -> None:
+    async with serving(ECHO) as served:
+        answer = await served.ask(_post(b"abc", chunked=False).replace(b"Host", b"Content-Encoding: gzip\r\nHost"))
+    assert answer.status == 415
+
+
 def _post(body: bytes, chunked: bool) -> bytes:
     head = b"POST / HTTP/1.1\r\nHost: a\r\n"
     if not chunked:

@@ -270,6 +270,13 @@ async def test_an_application_that_fails_before_it_answers_is_500(app: ASGIApp) 
     assert [log["event"] for log in logs] == ["request_failed"] * (app is not _nothing)
 
 
+async def test_a_failure_to_answer_head_has_no_body() -> None:
+    async with serving(_nothing) as served, served.connect() as client:
+        await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await client.wait_closed()
+    assert (answer[:13], answer[-4:]) == (b"HTTP/1.1 500 ", b"\r\n\r\n")
+
+
 @pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"])
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"10")]])
 async def test_an_answer_cut_short_looks_cut_short(request_line: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -564,7 +571,8 @@ async def test_beyond_the_connections_served_a_client_is_told_to_come_again() ->
     async with serving(app, connections=1) as served, served.connect() as first:
         await first.send(GET)
         await busy.wait()
-        assert (await served.ask(GET)).status == 503
+        refused = await served.ask(GET)
+    assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
 
 
 async def test_an_idle_connection_makes_room() -> None:
