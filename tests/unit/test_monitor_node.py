@@ -31,7 +31,9 @@ from gossip.shell import Peer, Reply
 from monitor.__main__ import World, _init, open_parts
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
 from monitor.node import MAX_ERRANDS, Monitor, Site, reopened
+from monitor.page import status_page
 from monitor.store import HEAD, MAX_UNSETTLED, StoredHead
+from monitor.views import Views
 from runtime.client import Failure, FetchError, Response
 from runtime.errors import UsageError
 from tests.fakes import FakeClock
@@ -265,6 +267,18 @@ async def test_a_smaller_target_than_the_draft_begins_anew(tmp_path: Path) -> No
         assert one.size == 1000
 
 
+async def test_a_malformed_bundle_is_an_alarm_and_the_draft_begins_anew(tmp_path: Path) -> None:
+    log = grown(300)
+    async with bench(tmp_path, log) as one:
+        serve = log.serve
+        log.serve = lambda path: b"\x00" if path.endswith(".p/44") else serve(path)  # type: ignore[method-assign]
+        await one.poll()
+        assert (one.size, one.site.mirror.draft_size, await one.alarms()) == (0, 0, [("wrong-entries", True)])
+        log.serve = serve  # type: ignore[method-assign]
+        await one.poll()
+        assert (one.size, await one.alarms()) == (300, [("wrong-entries", False)])
+
+
 async def test_following_to_where_we_are_asks_nothing(tmp_path: Path) -> None:
     log = grown(5)
     async with bench(tmp_path, log) as one:
@@ -306,6 +320,23 @@ async def test_the_observer_signs_nothing_while_the_clock_is_far_behind(tmp_path
         assert (one.frontier_time(), await one.alarms()) == (one.clock.now(), [("clock-behind", False)])
 
 
+async def test_the_observer_catches_up_when_a_tile_that_it_needs_is_back(tmp_path: Path) -> None:
+    log = grown(300)
+    async with bench(tmp_path, log, mirror_bytes=0) as one:
+        await one.poll()
+        one.clock.advance(-3600)
+        for size in (600, 900):
+            log.add(size - log.size)
+            log.publish()
+            await one.poll()
+        assert one.frontier_time() is None
+    async with opened(settings(tmp_path, log, 0), log) as one:
+        assert (one.size, one.frontier_time()) == (900, None)
+        await one.sent()
+        await one.poll()
+        assert one.frontier_time() == one.clock.now()
+
+
 async def test_the_observer_stops_signing_a_convicted_log(tmp_path: Path) -> None:
     log = grown(9)
     async with bench(tmp_path, log) as one:
@@ -322,6 +353,42 @@ def fork(log: FakeLog, at: int, size: int) -> FakeLog:
     twin = log.fork(at)
     twin.add(size - at, "twin")
     return twin
+
+
+# The page.
+
+
+def views(one: Bench, chosen: MonitorSettings) -> Views:
+    return Views(one.monitor, chosen.peers, {ID: "http://log"})
+
+
+async def test_the_page_says_what_was_found(tmp_path: Path) -> None:
+    log = grown(9)
+    chosen = settings(tmp_path, log)
+    async with bench(tmp_path, log) as one:
+        before = await status_page("m1", views(one, chosen))
+        await one.poll()
+        during = await status_page("m1", views(one, chosen))
+        await one.monitor.submit(ID, fork(log, 5, 9).sign(9, ()))
+        after = await status_page("m1", views(one, chosen))
+    assert "nothing verified yet" in before
+    assert "No log of 1 contradicted itself" in during
+    assert "1 of 1 logs signed two histories" in after
+    assert "/v1/evidence/" in after
+
+
+async def test_the_page_escapes_what_others_chose(tmp_path: Path) -> None:
+    origin = "<script>alert(1)</script>"
+    log = FakeLog([b"a"], origin=origin)
+    log.publish()
+    chosen = settings(tmp_path, log)
+    await _init(chosen)
+    async with opened(chosen, log) as one:
+        hostile = replace(chosen.peers[0], name="<img src=x>", operator='"><b>')
+        shown = Views(one.monitor, (hostile,), {origin_id(origin): "http://log"})
+        page = await status_page("<i>", shown)
+    assert not [text for text in ("<script", "<img", "<b>", "<i>") if text in page]
+    assert "&lt;script&gt;" in page
 
 
 # Restarting.
