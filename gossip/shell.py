@@ -61,6 +61,13 @@ class Unreachable(Exception):  # noqa: N818  # says what happened
     """The peer gave no answer."""
 
 
+class GossipFailed(Exception):  # noqa: N818  # as above
+    """Something that the machine wanted could not be done, and its state says more than the disk."""
+
+    def __init__(self) -> None:
+        super().__init__("gossip could not do what it had decided: stop and restart")
+
+
 Post = Callable[[str, bytes, float], Awaitable[Reply]]
 """Posts a body to a URL within some seconds. Raises ``Unreachable``."""
 
@@ -100,15 +107,21 @@ class Gossip:
         self._turn = trio.Lock()
         self._changed = trio.Event()
         self._released = False
+        self._failed = trio.Event()
 
     async def dispatch(self, event: Event) -> list[str]:
         """Take an event into account, with all that follows; return the reasons for refusing what it brought.
 
-        Once begun it is not cancelled: the state must not say what was never written down.
+        Once begun it is not cancelled: the state must not say what was never written down. If it fails, ``run`` fails
+        too, wherever the event came from: only a restart brings the state back to what the disk says.
         """
         async with self._turn:
             with trio.CancelScope(shield=True):
-                refusals = await self._follow_up(event)
+                try:
+                    refusals = await self._follow_up(event)
+                except BaseException:
+                    self._failed.set()
+                    raise
         self._changed.set()
         self._changed = trio.Event()
         return refusals
@@ -151,6 +164,7 @@ class Gossip:
         """
         async with trio.open_nursery() as tasks:
             tasks.start_soon(self._keep_time)
+            tasks.start_soon(self._stop_when_failed)
             for peer in self._peers.values():
                 if peer.url is not None:
                     tasks.start_soon(self._deliver, peer.id, peer.url + EXCHANGE_PATH)
@@ -173,6 +187,10 @@ class Gossip:
                     case _:
                         events.extendleft(reversed(await self._host.perform(effect)))
         return refusals
+
+    async def _stop_when_failed(self) -> None:
+        await self._failed.wait()
+        raise GossipFailed
 
     async def _keep_time(self) -> None:
         while True:

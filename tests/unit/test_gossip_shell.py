@@ -32,6 +32,7 @@ from gossip.shell import (
     MAX_WAITING_EVIDENCE,
     MAX_WAITING_MESSAGES,
     Gossip,
+    GossipFailed,
     Peer,
     Reply,
     Unreachable,
@@ -286,11 +287,14 @@ async def test_a_step_once_begun_is_not_cancelled() -> None:
     assert host.wanted in ([], [Count(Ignored.UNKNOWN_MESSAGE)] * 2)
 
 
-async def test_a_failing_disk_ends_everything() -> None:
+async def test_a_failing_disk_ends_everything(autojump_clock: MockClock) -> None:
     b, host = node(Network(), "b")
     host.fails = True
-    with pytest.raises(OSError, match="disk"):
-        await b.answer(request(Unknown(99)))
+    with pytest.RaisesGroup(GossipFailed, flatten_subgroups=True):
+        async with running(b):
+            with pytest.raises(OSError, match="disk"):
+                await b.answer(request(Unknown(99)))
+            await trio.sleep(1)
 
 
 async def test_a_quiet_request_does_not_silence_what_comes_later(autojump_clock: MockClock) -> None:
