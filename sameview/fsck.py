@@ -1,34 +1,56 @@
 """``sameview fsck``: believe nothing that a log serves but its signature, and re-derive everything else.
 
 Every entry is hashed, every tile of every level is computed from the entries and compared with the one that is served,
-and the root from all of them is compared with the signed one. The first difference is named. With ``tiles_only`` the
-level-0 tiles take the place of the entries, for mirrors and logs that keep their entries elsewhere.
+and the root of all of them is compared with the signed one. The derivation shares no code with the log server. With
+``tiles_only`` the level-0 tiles take the place of the entries, for mirrors and logs that keep their entries elsewhere.
+
+The first difference ends the check and names the file at fault. Two files disagree then, and the signed root tells
+which is wrong: a hash that really is in the tree leads to it along the hashes beside it, another one does not.
 """
 
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-import click
 import trio
 
-from logserver.core import EMPTY_EDGE, Edge, TileFile, grow_tiles
-from runtime.client import Client, FetchError
+from runtime.client import Client, Failure, FetchError, Response
 from runtime.errors import CannotTell, UsageError
+from tlog.compact_range import EMPTY_RANGE, CompactRange
 from tlog.errors import FormatError, ProofError
-from tlog.hashing import Hash, leaf_hashes
+from tlog.hashing import Hash, TreeHead, leaf_hashes
 from tlog.note import MAX_NOTE_BYTES
+from tlog.proofs import prove_subtree_consistency, root_from_node, subtree_nodes
 from tlog.signed_checkpoint import SignedCheckpoint
-from tlog.tiles import MAX_BUNDLE_BYTES, MAX_TILE_BYTES, TILE_WIDTH, EntryBundle, Tile, parse_entries, tile_hashes
+from tlog.tiles import (
+    MAX_BUNDLE_BYTES,
+    MAX_TILE_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    EntryBundle,
+    Tile,
+    TileReader,
+    bundles_for,
+    parse_entries,
+    tile_hashes,
+    tiles_for,
+)
 from tlog.trust import Trust
 
 FETCH_SECONDS = 60  # for one bundle of up to 16 MB
-FETCHED_AHEAD = 16  # bundles under way: hides the round trips, and bounds memory at about what they hold
+AT_ONCE = 16  # files under way: hides the round trips, and bounds memory at about what they hold
+RETRY_SECONDS = (0.2, 1.0)  # waits before a server that is busy is asked again; then it is asked no more
+NOT_THERE = frozenset({403, 404, 410})  # some stores answer 403 where nothing is
+GZIP = b"\x1f\x8b"
 
 Read = Callable[[str, int], Awaitable[bytes | None]]
 """Reads a path below the log's prefix, up to a number of bytes; None when it is not there."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,111 +62,216 @@ class Checked:
     tiles: int
 
 
-async def check(source: str, trust: Trust, checkpoint: bytes | None, *, tiles_only: bool) -> Checked:
-    """Check the log at a URL or in a directory against its checkpoint, or against an older one given as bytes.
+def say_nothing(done: int, size: int) -> None:
+    """Keep progress to oneself."""
+
+
+async def check(
+    source: str,
+    trust: Trust,
+    older: SignedCheckpoint | None = None,
+    *,
+    tiles_only: bool = False,
+    progress: Callable[[int, int], None] = say_nothing,
+) -> Checked:
+    """Check the log at a URL or in a directory against the checkpoint it serves, or against an older one.
+
+    ``progress`` is told how many entries of how many are done.
 
     Raises:
-        FormatError, SignatureError: the checkpoint is malformed, or not signed by a trusted key.
+        SignatureError: neither the log nor a trusted mirror signed the checkpoint.
         ProofError: the log does not hold what the checkpoint says; names the file.
         CannotTell: a file could not be fetched.
         UsageError: there is no log there.
     """
     async with _open(source) as read:
-        raw = checkpoint if checkpoint is not None else await read("checkpoint", MAX_NOTE_BYTES)
-        if raw is None:
-            raise UsageError(
-                "there is no checkpoint at this place: give the log's URL, its public directory, or --checkpoint"
-            )
-        head = trust.open(raw).require()
-        tiles = 0
-        edge = EMPTY_EDGE
-        async for leaves in _leaves(read, head.size, tiles_only=tiles_only):
-            hashes, files = grow_tiles(edge.size, edge.hashes, leaves)
-            edge = Edge(edge.size + len(leaves), hashes, ())
-            for file in files:
-                if _belongs(file, head.size):
-                    await _compare(read, file, head.size)
-                    tiles += 1
-            _progress(edge.size, head.size)
-        if edge.root_hash() != head.root_hash:
-            raise ProofError("every tile agrees with the entries, but their root is not the one that was signed")
-        return Checked(head, 0 if tiles_only else head.size, tiles)
+        signed = older or await _served_head(read, trust)
+        served = _Served(read, signed.head, tiles_only)
+        tree, tiles = DerivedTree(), 0
+        bundles = bundles_for(0, signed.size, signed.size)
+        for first in range(0, len(bundles), AT_ONCE):
+            pieces = await _at_once(served.leaves, bundles[first : first + AT_ONCE])
+            derived = [pair for piece in pieces for pair in tree.append(piece)]
+            tiles += len(await _at_once(served.compare, derived))
+            progress(tree.range.end, signed.size)
+        tiles += len(await _at_once(served.compare, list(tree.edge())))
+        if tree.range.root() != signed.root_hash:
+            raise ProofError(await served.explain_root())
+        return Checked(signed, 0 if tiles_only else signed.size, tiles)
 
 
-async def _leaves(read: Read, size: int, *, tiles_only: bool) -> AsyncIterator[list[Hash]]:
-    """The leaf hashes of the log, a tile's worth at a time, fetched some tiles ahead."""
-    one = _leaves_of_tile if tiles_only else _leaves_of_bundle
-    count = -(-size // TILE_WIDTH)
-    for first in range(0, count, FETCHED_AHEAD):
-        window = range(first, min(first + FETCHED_AHEAD, count))
-        fetched: dict[int, list[Hash]] = {}
+class DerivedTree:
+    """The tiles of a tree, made from its leaf hashes. Keeps no more of them than its right edge."""
 
-        async def fetch(index: int, into: dict[int, list[Hash]] = fetched) -> None:
-            into[index] = await one(read, index, min(TILE_WIDTH, size - index * TILE_WIDTH))
+    def __init__(self) -> None:
+        self.range = EMPTY_RANGE
+        self._rows: list[list[Hash]] = []  # the hashes in the last, unfilled tile of each level above 0
 
+    def append(self, leaves: list[Hash]) -> Iterator[tuple[Tile, list[Hash]]]:
+        """Add the leaves of one tile; yield it and the tiles above that it fills."""
+        start = self.range.end
+        piece = CompactRange(start, start, ()).extend(leaves)
+        self.range = self.range.merge(piece)
+        yield Tile(0, start // TILE_WIDTH, len(leaves)), leaves
+        # SPEC: T-9 only full tiles are hashed into the level above.
+        level, filled = 1, piece.hashes[0] if len(leaves) == TILE_WIDTH else None
+        while filled is not None:
+            if level > len(self._rows):
+                self._rows.append([])
+            row = self._rows[level - 1]
+            row.append(filled)
+            filled = None
+            if len(row) == TILE_WIDTH:
+                yield Tile(level, start >> TILE_HEIGHT * (level + 1)), row
+                filled = EMPTY_RANGE.extend(row).root()
+                self._rows[level - 1] = []
+            level += 1
+
+    def edge(self) -> Iterator[tuple[Tile, list[Hash]]]:
+        """Yield the unfilled tiles above level 0."""
+        for level, row in enumerate(self._rows, 1):
+            if row:
+                yield Tile(level, self.range.end >> TILE_HEIGHT * (level + 1), len(row)), row
+
+
+class _Found(NamedTuple):
+    """A file and the hashes that it holds, or that its entries have."""
+
+    path: str
+    hashes: list[Hash]
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What the log serves, and the head it is measured by."""
+
+    read: Read
+    head: TreeHead
+    tiles_only: bool
+
+    async def leaves(self, bundle: EntryBundle) -> list[Hash]:
+        """The leaf hashes of a bundle, from what counts as the source of truth."""
+        return (await self._source(bundle.index, bundle.width)).hashes
+
+    async def compare(self, derived: tuple[Tile, list[Hash]]) -> None:
+        """Hold a tile that is served to what was derived."""
+        tile, hashes = derived
+        if tile.level == 0 and self.tiles_only:
+            return
+        found = await self._tile(tile)
+        if found.hashes != hashes:
+            raise ProofError(await self._blame(tile, found, hashes))
+
+    async def explain_root(self) -> str:
+        """Name what can be wrong when all files agree with each other: what nothing else is made from."""
+        width = self.head.size % TILE_WIDTH
+        last = f"{(await self._source(self.head.size // TILE_WIDTH, width)).path} or " if width else ""
+        return f"{last}the checkpoint is wrong: all files agree with each other, and their root is not the signed one"
+
+    async def _blame(self, tile: Tile, found: _Found, derived: list[Hash]) -> str:
+        place = next(at for at in range(tile.width) if found.hashes[at] != derived[at])
+        below = await self._names_below(tile, tile.index * TILE_WIDTH + place)
+        if await self._leads_to_root(tile, derived, place):
+            return f"{found.path}: not the hashes of {below}"
+        if await self._leads_to_root(tile, found.hashes, place):
+            return f"{below}: other hashes than those in {found.path}, which agree with the signed root"
+        return f"{found.path} and {below}: they disagree, and neither agrees with the signed root"
+
+    async def _names_below(self, tile: Tile, index: int) -> str:
+        """The files that a hash of this tile is made from; they agree with each other."""
+        if tile.level == 0:
+            return (await self._source(tile.index, tile.width)).path
+        child = Tile(tile.level - 1, index).path()
+        return child if tile.level > 1 or self.tiles_only else f"{EntryBundle(index).path()} and {child}"
+
+    async def _leads_to_root(self, tile: Tile, hashes: list[Hash], place: int) -> bool:
+        """Tell whether a hash is in the signed tree, if this tile holds these hashes and the others what is served."""
+        level, index, size = TILE_HEIGHT * tile.level, tile.index * TILE_WIDTH + place, self.head.size
+        start, end = index << level, (index + 1) << level
+        others = [other for other in tiles_for(subtree_nodes(start, end, size), size) if other != tile]
+        read = {other: (await self._tile(other)).hashes for other in others} | {tile: hashes}
+        reader = TileReader(size, lambda wanted: b"".join(read[wanted]))
+        path = prove_subtree_consistency(start, end, size, reader.node)
+        return root_from_node(level, index, size, hashes[place], path) == self.head.root_hash
+
+    async def _source(self, index: int, width: int) -> _Found:
+        return await (self._tile(Tile(0, index, width)) if self.tiles_only else self._bundle(EntryBundle(index, width)))
+
+    async def _bundle(self, bundle: EntryBundle) -> _Found:
+        path, width, data = await self._file(bundle, EntryBundle(bundle.index), MAX_BUNDLE_BYTES)
         try:
-            async with trio.open_nursery() as nursery:
-                for index in window:
-                    nursery.start_soon(fetch, index)
-        except* (ProofError, CannotTell) as errors:
-            # Of several faults at once the first in the log is the one to name.
-            raise _first(errors) from None
-        for index in window:
-            yield fetched[index]
+            return _Found(path, leaf_hashes(_entries(data, width)[: bundle.width]))
+        except FormatError as error:
+            raise ProofError(f"{path}: {error}") from None
+
+    async def _tile(self, tile: Tile) -> _Found:
+        path, width, data = await self._file(tile, Tile(tile.level, tile.index), MAX_TILE_BYTES)
+        try:
+            hashes = tile_hashes(data)
+        except FormatError as error:
+            raise ProofError(f"{path}: {error}") from None
+        if len(hashes) != width:
+            raise ProofError(f"{path} does not have the width in its name")
+        return _Found(path, hashes[: tile.width])
+
+    async def _file(self, wanted: Tile | EntryBundle, full: Tile | EntryBundle, cap: int) -> tuple[str, int, bytes]:
+        """Read a file, or the full one that a partial one is the beginning of and may have given way to."""
+        for file in dict.fromkeys((wanted, full)):
+            data = await self.read(file.path(), cap)
+            if data is not None:
+                return file.path(), file.width, data
+        raise ProofError(f"{wanted.path()} is missing")
 
 
-def _first(errors: BaseExceptionGroup[ProofError | CannotTell]) -> ProofError | CannotTell:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, ProofError | CannotTell):
-        raise AssertionError("except* selected another error")
-    return error
-
-
-async def _leaves_of_bundle(read: Read, index: int, width: int) -> list[Hash]:
-    bundle = EntryBundle(index, width)
-    data = await read(bundle.path(), MAX_BUNDLE_BYTES)
+def _entries(data: bytes, width: int) -> list[bytes]:
+    """Split a bundle. On disk it may be compressed, as logs keep it that are served without a program of theirs."""
     try:
-        if data is not None:
-            return leaf_hashes(parse_entries(data, width))
-        data = await read(EntryBundle(index).path(), MAX_BUNDLE_BYTES) if bundle.is_partial else None
-        if data is not None:
-            return leaf_hashes(parse_entries(data, TILE_WIDTH)[:width])
-    except FormatError as error:
-        raise ProofError(f"{bundle.path()}: {error}") from None
-    raise ProofError(f"{bundle.path()} is missing")
-
-
-async def _leaves_of_tile(read: Read, index: int, width: int) -> list[Hash]:
-    tile = Tile(0, index, width)
+        return parse_entries(data, width)
+    except FormatError:
+        if not data.startswith(GZIP):
+            raise
+    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        return tile_hashes(await _tile(read, tile))
+        data = inflate.decompress(data, MAX_BUNDLE_BYTES)
+    except zlib.error:
+        raise FormatError("an entry bundle is neither entries nor their gzip") from None
+    if not inflate.eof or inflate.unused_data:
+        raise FormatError("an entry bundle does not end with its gzip")
+    return parse_entries(data, width)
+
+
+async def _served_head(read: Read, trust: Trust) -> SignedCheckpoint:
+    raw = await read("checkpoint", MAX_NOTE_BYTES)
+    if raw is None:
+        raise UsageError(
+            "there is no checkpoint at this place: give the log's URL, its public directory, or --checkpoint"
+        )
+    try:
+        return trust.open(raw).require_any()
     except FormatError as error:
-        raise ProofError(f"{tile.path()}: {error}") from None
+        # What a log serves is what is checked here: it does not hold.
+        raise ProofError(f"checkpoint: {error}") from None
 
 
-async def _tile(read: Read, tile: Tile) -> bytes:
-    """A tile's bytes: a partial one may have given way to the full one, of which it is the beginning."""
-    data = await read(tile.path(), MAX_TILE_BYTES)
-    if data is None and tile.is_partial:
-        full = await read(Tile(tile.level, tile.index).path(), MAX_TILE_BYTES)
-        data = full[: tile.width * 32] if full is not None else None
-    if data is None:
-        raise ProofError(f"{tile.path()} is missing")
-    return data
+async def _at_once(ask: Callable[[T], Awaitable[R]], questions: Sequence[T]) -> list[R]:
+    """Ask all questions at the same time. Of several faults the first in the log is the one to name."""
+    answers: dict[int, R] = {}
+    faults: dict[int, ProofError | CannotTell] = {}
+    limit = trio.CapacityLimiter(AT_ONCE)
 
+    async def one(number: int, question: T) -> None:
+        async with limit:
+            try:
+                answers[number] = await ask(question)
+            except (ProofError, CannotTell) as fault:
+                faults[number] = fault
 
-def _belongs(file: TileFile, size: int) -> bool:
-    """Whether a tree of this size has the tile; growing towards it passes by narrower ones."""
-    tile = Tile.parse(file.path)
-    at_level = size >> (8 * tile.level)
-    return tile.width == min(TILE_WIDTH, at_level - tile.index * TILE_WIDTH)
-
-
-async def _compare(read: Read, expected: TileFile, size: int) -> None:
-    if await _tile(read, Tile.parse(expected.path)) != expected.data:
-        raise ProofError(f"{expected.path} is not what the entries below {size} hash to")
+    async with trio.open_nursery() as nursery:
+        for number, question in enumerate(questions):
+            nursery.start_soon(one, number, question)
+    if faults:
+        raise faults[min(faults)]
+    return [answers[number] for number in range(len(questions))]
 
 
 @asynccontextmanager
@@ -160,15 +287,25 @@ async def _open(source: str) -> AsyncIterator[Read]:
 
 
 def _reader_of_url(client: Client, url: str) -> Read:
-    async def read(path: str, cap: int) -> bytes | None:
+    async def ask(path: str, cap: int) -> Response:
         try:
-            answer = await client.fetch("GET", f"{url}/{path}", cap=cap, seconds=FETCH_SECONDS, gunzip=True)
+            return await client.fetch("GET", f"{url}/{path}", cap=cap, seconds=FETCH_SECONDS, gunzip=True)
         except FetchError as error:
+            if error.failure is Failure.TOO_LARGE:
+                raise ProofError(f"{path} is larger than any legal one") from None
             raise CannotTell(f"{path} cannot be fetched: {error}") from None
-        if answer.status == 404:
+
+    async def read(path: str, cap: int) -> bytes | None:
+        answer = await ask(path, cap)
+        for seconds in RETRY_SECONDS:
+            if answer.status != 429 and answer.status < 500:
+                break
+            await trio.sleep(seconds)
+            answer = await ask(path, cap)
+        if answer.status in NOT_THERE:
             return None
         if answer.status != 200:
-            raise CannotTell(f"{path} was answered {answer.status}")
+            raise CannotTell(f"{path} cannot be fetched: the server answered {answer.status}")
         return answer.body
 
     return read
@@ -188,8 +325,3 @@ def _reader_of_folder(folder: Path) -> Read:
         return data
 
     return read
-
-
-def _progress(done: int, size: int) -> None:
-    if sys.stderr.isatty() and (done == size or done % (64 * TILE_WIDTH) == 0):
-        click.echo(f"\r{done:,} of {size:,} entries", err=True, nl=done == size)

@@ -104,10 +104,16 @@ class Judged:
         Raises:
             SignatureError: it does not hold, and why.
         """
-        objection = self._objection()
-        if objection is not None:
-            raise SignatureError(objection)
-        return self.seen
+        return self._require(self._objection_to_signatures(self.log_keys) or self._objection_of_policy())
+
+    def require_any(self) -> SignedCheckpoint:
+        """Return the checkpoint if the log signed it or a trusted cosigner, such as a mirror that serves its tiles.
+
+        Raises:
+            SignatureError: none of them did, or a signature does not verify.
+        """
+        cosigners = (key for key in self.trust.all_keys() if not is_log_key(key, self.seen.origin))
+        return self._require(self._objection_to_signatures((*self.log_keys, *cosigners)))
 
     def explain(self) -> tuple[str, ...]:
         """Say it in sentences: each key first, then the policy's witnesses, groups and quorum."""
@@ -115,11 +121,16 @@ class Judged:
         verdict = () if self.verdict is None else self.verdict.explain()
         return (*failures, *self._explain_keys(), *verdict)
 
-    def _objection(self) -> str | None:
+    def _require(self, objection: str | None) -> SignedCheckpoint:
+        if objection is not None:
+            raise SignatureError(objection)
+        return self.seen
+
+    def _objection_to_signatures(self, speakers: tuple[VerifierKey, ...]) -> str | None:
         # SPEC: P-8 Check that the checkpoint origin line is acceptable.
         if self.trust.origin not in (None, self.seen.origin):
             return "the checkpoint is of another origin"
-        if not self.log_keys:
+        if not speakers:
             return (
                 "no key is known for the origin of the checkpoint; "
                 "a key that is not named like its log speaks for it where the origin is named too"
@@ -130,9 +141,9 @@ class Judged:
         if not self.seen.signatures:
             return "no trusted key signed the checkpoint"
         # SPEC: P-8 The checkpoint is signed by a log public key configured for that origin line.
-        if not any(self.seen.signed_by(key) for key in self.log_keys):
+        if not any(self.seen.signed_by(key) for key in speakers):
             return "no log key signed the checkpoint, only others did"
-        return self._objection_of_policy()
+        return None
 
     def _objection_of_policy(self) -> str | None:
         # SPEC: P-9 Verify all cosignatures for witnesses known to the verifier, then apply the quorum policy.

@@ -1,65 +1,68 @@
 """``sameview fsck``."""
 
 import json
-from pathlib import Path
+import sys
+from functools import partial
 
 import click
 
-from runtime.errors import UsageError
-from tlog.errors import FormatError, ProofError, SignatureError
-from tlog.keys import VerifierKey
+from runtime.errors import DOES_NOT_HOLD, HOLDS
+from sameview.commands.inputs import naming, read_file, trust_from
+from tlog.errors import ProofError, SignatureError
 from tlog.note import MAX_NOTE_BYTES
+from tlog.policy import printable
+from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import encode_base64
 from tlog.trust import Trust
+
+STEP = 64 * 256  # entries between two words about progress
 
 
 @click.command()
 @click.argument("source", metavar="URL|DIR")
-@click.option("--vkey", "vkeys", multiple=True, required=True, help="The log's key; several for several keys.")
-@click.option("--origin", help="The log's origin, where it is not the name of its key.")
 @click.option(
-    "--checkpoint", type=click.Path(path_type=Path, dir_okay=False), help="Check against this one, not the newest."
+    "--vkey", "vkeys", metavar="VKEY", multiple=True, required=True, help="A key of the log, or of a mirror that signs."
 )
+@click.option("--origin", metavar="ORIGIN", help="The log's origin, where it is not the name of its key.")
+@click.option("--checkpoint", metavar="FILE", type=click.Path(dir_okay=False), help="Check against this older one.")
 @click.option("--tiles-only", is_flag=True, help="Check the hash tiles only: the entries are kept elsewhere.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def fsck(
-    source: str, vkeys: tuple[str, ...], origin: str | None, checkpoint: Path | None, tiles_only: bool, as_json: bool
+    source: str, vkeys: tuple[str, ...], origin: str | None, checkpoint: str | None, tiles_only: bool, as_json: bool
 ) -> int:
-    """Re-derive every tile, entry bundle and the root of a log, and compare them with what it serves and signed."""
+    """Re-derive every tile, entry bundle and the root of a log, and compare them with what it serves and signed.
+
+    Exit code 0: all of it agrees. 1: a file does not, and is named. 3: a file cannot be fetched.
+    """
     import trio
 
-    from sameview.fsck import check
+    from sameview.fsck import check, say_nothing
 
+    trust = trust_from(vkeys, origin)
+    progress = show_progress if sys.stderr.isatty() else say_nothing
     try:
-        keys = tuple(VerifierKey.parse(vkey) for vkey in vkeys)
-    except FormatError as error:
-        raise UsageError(f"--vkey: {error}") from None
-    try:
-        checked = trio.run(lambda: check(source, Trust(keys, origin), _read(checkpoint), tiles_only=tiles_only))
+        older = None if checkpoint is None else _open(checkpoint, trust)
+        checked = trio.run(partial(check, source, trust, older, tiles_only=tiles_only, progress=progress))
     except (SignatureError, ProofError) as error:
         click.echo(json.dumps({"holds": False, "verdict": str(error)}) if as_json else f"FAILED: {error}")
-        return 1
+        return DOES_NOT_HOLD
     head = checked.head
     if as_json:
-        document = {
-            "holds": True,
-            "origin": head.origin,
-            "size": head.size,
-            "entries": checked.entries,
-            "tiles": checked.tiles,
-        }
-        click.echo(json.dumps({**document, "root_hash": encode_base64(head.root_hash).decode()}))
+        document = {"holds": True, "origin": head.origin, "size": head.size, "entries": checked.entries}
+        root_hash = encode_base64(head.root_hash).decode()
+        click.echo(json.dumps({**document, "tiles": checked.tiles, "root_hash": root_hash}))
     else:
         what = f"{checked.tiles} tiles" + ("" if tiles_only else f" and {checked.entries} entries")
-        click.echo(f"OK: {head.origin} at size {head.size}: {what} hash to the signed root")
-    return 0
+        click.echo(f"OK: {printable(head.origin)} at size {head.size}: {what} hash to the signed root")
+    return HOLDS
 
 
-def _read(file: Path | None) -> bytes | None:
-    if file is None:
-        return None
-    try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_NOTE_BYTES)
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+def show_progress(done: int, size: int) -> None:
+    """Say on the terminal how far it is."""
+    if done == size or done % STEP == 0:
+        click.echo(f"\r{done:,} of {size:,} entries", err=True, nl=done == size)
+
+
+def _open(file: str, trust: Trust) -> SignedCheckpoint:
+    with naming(file):
+        return trust.open(read_file(file, MAX_NOTE_BYTES)).require_any()

@@ -4,23 +4,21 @@ Each command reads its files, makes a ``Trust`` of the options, and hands one ch
 verdict. What stands in the files is shown only once a trusted key has signed it; errors never repeat any of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
 
-from runtime.errors import DOES_NOT_HOLD, HOLDS, UsageError
-from tlog.errors import FormatError, ProofError, SignatureError
+from runtime.errors import DOES_NOT_HOLD, HOLDS
+from sameview.commands.inputs import naming, read_file, trust_from
+from tlog.errors import ProofError, SignatureError
 from tlog.hashing import leaf_hash
-from tlog.keys import VerifierKey
 from tlog.note import MAX_NOTE_BYTES
-from tlog.policy import Policy, printable
+from tlog.policy import printable
 from tlog.text import encode_base64
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
-from tlog.trust import Judged, Trust
+from tlog.trust import Judged
 
-MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witness lines
 MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
 
 FILE = click.argument("file", type=click.Path(dir_okay=False))
@@ -75,9 +73,9 @@ def checkpoint(
     as_json: bool,
 ) -> int:
     """Verify a signed checkpoint: the log's signature and, under a policy, the witnesses'."""
-    trust = _trust(policy, vkeys, origin)
-    raw = _read(file, MAX_NOTE_BYTES)
-    with _naming(file):
+    trust = trust_from(vkeys, origin, policy)
+    raw = read_file(file, MAX_NOTE_BYTES)
+    with naming(file):
         judged = trust.open(raw, _since(max_age))
 
     def check() -> Found:
@@ -105,9 +103,9 @@ def proof(
     as_json: bool,
 ) -> int:
     """Verify a .tlog-proof: that the entry is in the log, in a tree that its witnesses saw."""
-    trust = _trust(policy, vkeys, origin)
-    raw, leaf = _read(file, MAX_PROOF_BYTES), leaf_hash(_read(entry, MAX_ENTRY_BYTES))
-    with _naming(file):
+    trust = trust_from(vkeys, origin, policy)
+    raw, leaf = read_file(file, MAX_PROOF_BYTES), leaf_hash(read_file(entry, MAX_ENTRY_BYTES))
+    with naming(file):
         parsed = TlogProof.parse(raw)
         judged = trust.open(parsed.checkpoint_note)
 
@@ -131,9 +129,9 @@ def evidence(
     """Verify a .tlog-evidence: that a trusted key contradicted itself. Exit code 0 convicts it."""
     from tlog.evidence import MAX_EVIDENCE_BYTES, Evidence, verify_evidence
 
-    trust = _trust(policy, vkeys, origin)
-    raw = _read(file, MAX_EVIDENCE_BYTES)
-    with _naming(file):
+    trust = trust_from(vkeys, origin, policy)
+    raw = read_file(file, MAX_EVIDENCE_BYTES)
+    with naming(file):
         parsed = Evidence.parse(raw)
 
     def check() -> Found:
@@ -218,49 +216,3 @@ def _since(max_age: int | None) -> int | None:
     from runtime.clock import SystemClock
 
     return max(1, SystemClock().now() - max_age)  # time 0 says nothing about the time
-
-
-def _trust(policy_file: str | None, vkeys: Sequence[str], origin: str | None) -> Trust:
-    if policy_file is None and not vkeys:
-        raise UsageError("say whom you trust: give --policy, --vkey or both")
-    if origin is not None and not vkeys:
-        raise UsageError("--origin says which log a --vkey speaks for: give the --vkey too")
-    keys = parse_vkeys(vkeys)
-    policy = None
-    if policy_file is not None:
-        data = _read(policy_file, MAX_POLICY_BYTES)
-        with _naming(policy_file):
-            policy = Policy.parse(data)
-    try:
-        return Trust(keys, origin, policy)
-    except ValueError as error:
-        raise UsageError(f"{error}: find out which one is right, and leave the other out") from None
-
-
-def parse_vkeys(vkeys: Sequence[str]) -> tuple[VerifierKey, ...]:
-    """Read the values of ``--vkey``."""
-    keys = []
-    for number, vkey in enumerate(vkeys, 1):
-        with _naming(f"--vkey number {number}" if len(vkeys) > 1 else "--vkey"):
-            keys.append(VerifierKey.parse(vkey))
-    return tuple(keys)
-
-
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Say of which file or option it is that its bytes are malformed."""
-    try:
-        yield
-    except FormatError as error:
-        raise UsageError(f"{what}: {error}") from None
-
-
-def _read(file: str, cap: int) -> bytes:
-    try:
-        with open(file, "rb") as opened:
-            data = opened.read(cap + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    if len(data) > cap:
-        raise UsageError(f"{file} is larger than {cap} bytes, the most that such a file can have")
-    return data

@@ -155,6 +155,32 @@ def test_the_signatures_are_in_the_order_of_their_lines_and_only_those_of_truste
     assert [one.key.name for one in opened.signatures] == [W1.name, ORIGIN, W2.name]
 
 
+# Who else may answer for a checkpoint.
+
+
+def test_a_mirror_answers_for_what_it_serves_where_that_is_enough() -> None:
+    mirror = mldsa_key("mirror.example")
+    for one in (trust(mirror), trust(mirror, origin=ORIGIN), trust(STRANGER, mirror), trust(W1, mirror)):
+        assert one.open(signed(mirror)).require_any().size == 7
+    assert trust(policy=policy("quorum w1")).open(signed(W1)).require_any().size == 7
+
+
+@pytest.mark.parametrize(
+    ("one", "raw", "match"),
+    [
+        (trust(STRANGER), signed(STRANGER), "no key is known for the origin"),
+        (trust(STRANGER, W1), signed(STRANGER), "no log key signed"),
+        (trust(W1), signed(W2), "no trusted key signed"),
+        (trust(W1, W2), damaged(signed(W1, W2), W2), "does not verify"),
+        (trust(W1, origin="log.example/two"), signed(W1), "another origin"),
+    ],
+)
+def test_nobody_else_answers_for_it(one: Trust, raw: bytes, match: str) -> None:
+    judged = one.open(raw)
+    with pytest.raises(SignatureError, match=match):
+        judged.require_any()
+
+
 # What cannot be trusted.
 
 
