@@ -1,21 +1,25 @@
 """A monitor as it runs: real HTTP on loopback, real files and database, a log in memory."""
 
 import re
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
+import msgspec
 import pytest
+import trio
 
 from gossip.envelope import Envelope, peer_id, seal
 from runtime.client import Client
 from runtime.clock import SystemClock
 from runtime.errors import UsageError
-from tests.e2e.monitors import Asker, create, killed, places, running, serving
+from tests.e2e.monitors import POLL_SECONDS, Asker, create, killed, places, running, serving
 from tests.fakes_log import WITNESSES, FakeLog, signer
 from tlog.evidence import Evidence, verify_evidence
 from tlog.proofs import verify_consistency
 from tlog.signed_checkpoint import open_checkpoint
-from tlog.text import parse_hash
+from tlog.text import encode_base64, parse_hash
 
 
 async def test_a_monitor_re_hashes_a_growing_log_and_signs_what_it_saw(tmp_path: Path) -> None:
@@ -305,3 +309,33 @@ async def test_a_monitor_that_nobody_can_dial_convicts_too(tmp_path: Path) -> No
         liar.add(4, "other")
         await asker.ask(urls[0], liar.sign(12, ()))
         await asker.wait_until(urls[1], "evidence", bool)
+
+
+SERVE = "import sys, pathlib; from monitor.__main__ import serve; sys.exit(serve(pathlib.Path(sys.argv[1])))"
+
+
+async def test_a_monitor_that_is_killed_while_it_works_loses_nothing_and_forges_nothing(tmp_path: Path) -> None:
+    log = FakeLog()
+    log.add(1000)
+    log.publish()
+    async with serving(log) as front, Client() as client:
+        (place,) = await places(tmp_path, [front])
+        await create(place)
+        asker = Asker(client)
+        command = [sys.executable, "-c", SERVE, str(place.config)]
+        process = await trio.lowlevel.open_process(command, stdout=PIPE, stderr=DEVNULL)
+        try:
+            assert process.stdout is not None
+            ready = msgspec.json.decode(await process.stdout.receive_some())
+            await asker.wait_for_size(place.url, 1000)
+            log.add(10_000)
+            log.publish()
+            # In the middle of fetching and hashing what came last.
+            await trio.sleep(POLL_SECONDS)
+        finally:
+            process.kill()
+            await process.wait()
+        async with running(place) as last:
+            head = await asker.wait_for_size(last.url, log.size)
+    assert (ready["event"], ready["role"], ready["url"]) == ("ready", "monitor", place.url)
+    assert (head["size"], head["root_hash"]) == (11_000, encode_base64(log.head().root_hash).decode())
