@@ -1,0 +1,108 @@
+"""Logs inside the test's own process, served over real HTTP on loopback."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from logserver.app import LogApp
+from logserver.config import Dedup
+from logserver.cosign import Patience, Witnesses
+from logserver.files import PublicFiles
+from logserver.integrate import resume
+from logserver.metrics import LogMetrics
+from logserver.store import METADATA, Sequencer, load_tree
+from logserver.tasks import Publisher, Publishing, read_published
+from runtime.client import Client
+from runtime.database import open_database
+from runtime.metrics import Metrics
+from runtime.register import FileRegister, Register
+from runtime.signers import FileSigner, Signer
+from tests.fakes import FakeClock
+from tests.served import Served, served
+from tlog.keys import SignerKey
+from tlog.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLog:
+    """A log whose state is open. Nothing runs by itself: a test calls ``publisher.publish`` when it wants a round."""
+
+    publisher: Publisher
+    sequencer: Sequencer
+    files: PublicFiles
+    metrics: Metrics
+    app: LogApp
+
+    async def add(self, *entries: bytes) -> tuple[int, ...]:
+        return await self.sequencer.add(entries)
+
+
+async def make_log(directory: Path, origin: str) -> None:
+    """What ``log init`` does."""
+    FileRegister.create(directory / "register", origin)
+    PublicFiles(directory / "public").create()
+    async with open_database(directory / "log.sqlite", METADATA, create=True):
+        pass
+
+
+@asynccontextmanager
+async def open_log(
+    directory: Path,
+    keys: Sequence[SignerKey],
+    *,
+    clock: FakeClock | None = None,
+    policy: Policy | None = None,
+    hold: bool = True,
+    dedup: Dedup = "all",
+    patience: Patience | None = None,
+    interval: float = 1.0,
+    files: PublicFiles | None = None,
+    wrap_register: Callable[[Register], Register] = lambda register: register,
+    wrap_signer: Callable[[Signer], Signer] = lambda signer: signer,
+) -> AsyncIterator[OpenLog]:
+    """What ``log serve`` opens; its state outlives it in the directory."""
+    origin = keys[0].name
+    files = files or PublicFiles(directory / "public")
+    signers = [wrap_signer(FileSigner(key)) for key in keys]
+    metrics = Metrics()
+    log_metrics = LogMetrics(metrics)
+    with FileRegister.open(directory / "register", origin) as register:
+        async with open_database(directory / "log.sqlite", METADATA) as database, Client() as client:
+            sequencer = Sequencer(database, await load_tree(database), dedup)
+            published = read_published(files, signers, policy)
+            known = await register.latest(origin)
+            integrator = await resume(sequencer, database, files, known.value if known else None, published)
+            publisher = Publisher(
+                Publishing(origin, policy, hold, interval, refresh=60.0),
+                sequencer,
+                integrator,
+                files,
+                wrap_register(register),
+                signers,
+                Witnesses(policy, client, log_metrics, patience) if policy else None,
+                clock or FakeClock(),
+                log_metrics,
+                published,
+            )
+            app = LogApp(sequencer, files, lambda: publisher.published, log_metrics)
+            yield OpenLog(publisher, sequencer, files, metrics, app)
+
+
+@asynccontextmanager
+async def log(
+    directory: Path,
+    keys: Sequence[SignerKey],
+    *,
+    clock: FakeClock | None = None,
+    policy: Policy | None = None,
+    hold: bool = True,
+    dedup: Dedup = "all",
+) -> AsyncIterator[tuple[OpenLog, Served]]:
+    """A new log, served."""
+    await make_log(directory, keys[0].name)
+    async with (
+        open_log(directory, keys, clock=clock, policy=policy, hold=hold, dedup=dedup) as opened,
+        served(opened.app.app()) as answering,
+    ):
+        yield opened, answering
