@@ -406,7 +406,7 @@ def test_a_mirror_made_by_sunlight_fails_with_a_wrong_byte(
     for place in {0, 31, size // 2, size - 1}:
         flip(folder / path, place)
         ran = sameview("fsck", folder, "--vkey", key, "--tiles-only", "--json")
-        assert (ran.code, ran.document["holds"], ran.document["verdict"].split(" ")[0]) == (1, False, path)
+        assert (ran.code, ran.document["holds"], ran.document["verdict"].split(" ")[0].rstrip(":")) == (1, False, path)
         flip(folder / path, place)
 
 
