@@ -2,32 +2,34 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import trio
-from starlette.applications import Starlette
 
-from runtime.clock import SystemClock
+from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
-from runtime.database import open_database
+from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
-from runtime.http import operator_routes
 from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
-from runtime.version import version_document
-from witness.app import witness_app
+from witness.app import operator_app, witness_app
 from witness.config import WitnessSettings, read_settings
+from witness.conflicts import Conflicts
+from witness.copies import PublicCopies
 from witness.cosigner import Cosigner
-from witness.store import METADATA, load_accepted, write_accepted
+from witness.history import History
+from witness.keyring import Keyring
+from witness.store import METADATA, read_own_keys, read_stated_origins, write_accepted, write_own_keys
 
 DATABASE_NAME = "witness.sqlite"
 
 
 def init(config: Path) -> None:
     """Create the witness's state: its data directory, database and register."""
-    trio.run(_init, read_settings(config))
+    trio.run(create, read_settings(config))
 
 
 def serve(config: Path) -> int:
@@ -36,7 +38,23 @@ def serve(config: Path) -> int:
     return run_daemon("witness", partial(serve_node, _node(settings), settings.listen, settings.operator_listen))
 
 
-async def _init(settings: WitnessSettings) -> None:
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A witness whose state is open."""
+
+    settings: WitnessSettings
+    database: Database
+    register: DatabaseRegister
+    history: History
+    cosigner: Cosigner
+
+
+async def create(settings: WitnessSettings) -> None:
+    """Make new state.
+
+    Raises:
+        UsageError: there is some already.
+    """
     directory = DataDirectory.create(settings.data)
     counter = StateCounter.create(settings.register)
     async with open_database(directory.path / DATABASE_NAME, METADATA, create=True) as database:
@@ -44,19 +62,47 @@ async def _init(settings: WitnessSettings) -> None:
 
 
 @asynccontextmanager
-async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
+async def opened(settings: WitnessSettings, clock: Clock) -> AsyncIterator[Witness]:
+    """Open existing state.
+
+    Raises:
+        UsageError: it is missing, in use, or an old copy; says what to do.
+    """
     directory = DataDirectory.open(settings.data, init="sameview witness init")
     with directory.lock():
         counter = StateCounter.open(settings.register)
         async with open_database(directory.path / DATABASE_NAME, METADATA) as database:
             register = await DatabaseRegister.open(database, counter, write_accepted)
-            signers = [FileSigner(key) for key in settings.keys]
-            cosigner = Cosigner(settings.logs, register, signers, SystemClock())
-            await cosigner.restore(await load_accepted(database))
-            metrics = Metrics()
-            yield Node(
-                vkey=signers[0].vkey.format(),
-                app=witness_app(cosigner, metrics),
-                operator_app=Starlette(routes=operator_routes(metrics, cosigner.problems, version_document())),
-                tasks=(database.wait_failed, register.wait_lost),
-            )
+            keyring = await _keyring(settings, database, clock)
+            history = History(database, clock, settings.history_days)
+            stated = await read_stated_origins(database)
+            copies = PublicCopies(database, register, keyring, history, settings.logs, stated)
+            conflicts = Conflicts(database, clock, settings.logs)
+            await conflicts.load()
+            cosigner = Cosigner(settings.logs, register, keyring, copies, conflicts, clock)
+            yield Witness(settings, database, register, history, cosigner)
+            await history.save()
+
+
+async def _keyring(settings: WitnessSettings, database: Database, clock: Clock) -> Keyring:
+    signers = [FileSigner(key) for key in settings.keys]
+    keyring = Keyring.of(signers, await read_own_keys(database))
+    await write_own_keys(database, clock.now(), {key.vkey.format(): key.retires for key in keyring.keys})
+    return Keyring.of(signers, await read_own_keys(database))
+
+
+@asynccontextmanager
+async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
+    async with opened(settings, SystemClock()) as witness:
+        cosigner, metrics = witness.cosigner, Metrics()
+        yield Node(
+            vkey=cosigner.keyring.keys[0].vkey.format(),
+            app=witness_app(cosigner, metrics),
+            operator_app=operator_app(cosigner, metrics),
+            tasks=(
+                witness.database.wait_failed,
+                witness.register.wait_lost,
+                witness.history.save_for_ever,
+                partial(witness.history.prune_for_ever, cosigner.conflicts.load),
+            ),
+        )

@@ -6,6 +6,7 @@ Logs named here are loaded at start and are the file's to change: nothing else a
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -36,6 +37,9 @@ class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     data: str
     register: str
     keys: list[str]
+    history_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 30
+    peers: list[str] = []
+    url: str | None = None
     log: list[LogConfig] = []
 
 
@@ -49,6 +53,11 @@ class WitnessSettings:
     data: Path
     register: Path
     keys: tuple[SignerKey, ...]
+    history_days: int
+    peers: tuple[str, ...]
+    """URLs below which somebody keeps our cosignatures: they are asked after the witness has moved."""
+    url: str | None
+    """Where others reach this witness. Asked like a peer, except that it need not answer."""
     logs: Mapping[str, tuple[VerifierKey, ...]]
 
 
@@ -68,6 +77,9 @@ def read_settings(path: Path) -> WitnessSettings:
         data=resolve(path, config.data),
         register=resolve(path, config.register),
         keys=keys,
+        history_days=config.history_days,
+        peers=tuple(_url("peers", peer) for peer in config.peers),
+        url=None if config.url is None else _url("url", config.url),
         logs=_logs(path, config, keys),
     )
 
@@ -80,8 +92,16 @@ def _check_keys(name: str, keys: tuple[SignerKey, ...]) -> None:
             raise UsageError("a key in `keys` is not a witness key: make one with `sameview keygen --type witness`")
         if key.name != name:
             raise UsageError(f"a key in `keys` is named {key.name}, the witness {name}: they must be the same")
-    if len({key.type for key in keys}) != len(keys):
-        raise UsageError("`keys` names two keys of one algorithm: a witness signs with one of each")
+    if len({key.seed for key in keys}) != len(keys):
+        raise UsageError("`keys` names one key twice: name each once")
+    if len({key.verifier_key.id for key in keys}) != len(keys):
+        raise UsageError("two keys in `keys` have the same key ID, and nobody could tell them apart: make another one")
+
+
+def _url(key: str, url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"`{key}` names something that is not a URL: it begins with http:// or https://")
+    return url.rstrip("/")
 
 
 def _logs(path: Path, config: WitnessConfig, own: tuple[SignerKey, ...]) -> dict[str, tuple[VerifierKey, ...]]:

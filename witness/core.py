@@ -5,18 +5,34 @@
 ``examine`` needs only the configured logs; ``decide`` needs the register's latest statement. Both are pure, so that the
 whole order of checks can be read, and tested, in one place. The order is the one tlog-witness implementations use:
 nothing secret is revealed by an early answer, and state is looked at last.
+
+What is refused as inconsistent is signed by the log all the same. ``prove`` makes evidence of it where it is a proof,
+``judge`` says whom evidence sent by others convicts, and ``shows_more`` recognises a cosignature of ours that our
+register has forgotten.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from tlog.add_checkpoint import AddCheckpoint
+from tlog.advance import Statement
 from tlog.checkpoint import Checkpoint
-from tlog.errors import FormatError, NotCanonicalError, SignatureError
+from tlog.errors import FormatError, NotCanonicalError, ProofError, SignatureError, TlogError
+from tlog.evidence import (
+    Conviction,
+    Evidence,
+    bad_empty_head,
+    non_consistent_path,
+    same_size,
+    verify_evidence,
+)
 from tlog.hashing import Hash
 from tlog.keys import VerifierKey
 from tlog.note import Note, open_note
-from tlog.signed_checkpoint import SignedCheckpoint
+from tlog.proofs import fold
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.text import cut, parse_origin
 
 
@@ -45,6 +61,13 @@ class UnknownLog:
 @dataclass(frozen=True, slots=True)
 class NotSigned:
     """No trusted key signed the checkpoint, or a trusted key's signature fails."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotProven:
+    """Well-formed evidence that convicts no key of the log it is about."""
 
     reason: str
 
@@ -83,7 +106,77 @@ def examine(body: bytes, logs: Mapping[str, tuple[VerifierKey, ...]]) -> Examina
     return Submission(request.old_size, request.path, opened)
 
 
+def prove(refused: Submission, signed_before: Iterable[SignedCheckpoint]) -> Evidence | None:
+    """What a refused head proves against its log, given others that the log signed; None where it proves nothing.
+
+    ``signed_before`` are opened checkpoints of the same origin. What comes back has been verified as strangers do.
+    """
+    # SPEC: W-20 The witness MAY log a correctly signed but inconsistent request; it MUST NOT cosign it.
+    makers = [partial(_against, other, refused) for other in signed_before]
+    if refused.checkpoint.size == 0:
+        makers = [partial(bad_empty_head, refused.checkpoint)]
+    for make in makers:
+        with suppress(ProofError, SignatureError):
+            return make()
+    return None
+
+
+def leads_elsewhere(refused: Submission, known: Statement) -> bool:
+    """Whether the proof that came with a refused head leads to it, and from another root than the known one.
+
+    That convicts the log. It is found out from what is in memory.
+    """
+    head = refused.checkpoint
+    try:
+        root, new_root = fold(known.size, head.size, known.root_hash, refused.path)
+    except ProofError:
+        return False
+    return new_root == head.root_hash and root != known.root_hash
+
+
+def judge(raw: bytes, logs: Mapping[str, tuple[VerifierKey, ...]]) -> Conviction | BadRequest | UnknownLog | NotProven:
+    """Whom evidence convicts, when only the configured keys of the log that it is about are trusted."""
+    try:
+        evidence = Evidence.parse(raw)
+        origin = Checkpoint.parse(evidence.notes[0].text).origin
+    except FormatError as error:
+        return BadRequest(str(error))
+    if origin not in logs:
+        return UnknownLog()
+    try:
+        return verify_evidence(evidence, logs[origin], origin=origin)
+    except TlogError as error:
+        return NotProven(str(error))
+
+
+def shows_more(raw: bytes, origin: str, own: Iterable[VerifierKey], known: Statement | None) -> bool:
+    """Whether somebody's copy of a checkpoint carries a cosignature of ours that our register does not know of."""
+    return any(_shows_more(raw, origin, key, known) for key in own)
+
+
 def _claimed_origin(text: bytes) -> str:
     """The first line of an unverified note: good enough to choose the keys that have to verify it."""
     line, _ = cut(text, b"\n", "checkpoint has no origin line")
     return parse_origin(line)
+
+
+def _against(other: SignedCheckpoint, refused: Submission) -> Evidence:
+    head = refused.checkpoint
+    if not 0 < other.size < head.size:
+        return same_size(other, head)
+    # The proof may lead to the new root, but from another root than the log signed before. That convicts. (Where the
+    # old size is a power of two the proof does not name the root that it starts from, and nobody can tell.)
+    root, _ = fold(other.size, head.size, other.root_hash, refused.path)
+    return non_consistent_path(other, head, root, refused.path)
+
+
+def _shows_more(raw: bytes, origin: str, key: VerifierKey, known: Statement | None) -> bool:
+    try:
+        found = open_checkpoint(raw, (key,))
+    except TlogError:
+        return False  # no cosignature of this key: then it says nothing about us
+    if found.origin != origin or known is None:
+        return found.origin == origin
+    time = found.signatures[0].timestamp or 0
+    fork = found.size == known.size and found.root_hash != known.root_hash
+    return found.size > known.size or time > known.time or fork

@@ -7,17 +7,18 @@ every monitor see what the submitter got. A crash anywhere in between loses an a
 learns our size from a 409 and asks again from there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import assert_never
 
 from runtime.clock import Clock
-from runtime.register import Conflict, DatabaseRegister, Persisted
-from runtime.signers import Signer, can_sign
+from runtime.register import Conflict, DatabaseRegister
 from tlog.advance import MAX_CLOCK_LAG, Advance, ClockBehind, Inconsistent, Malformed, Refresh, Stale, Statement, decide
 from tlog.keys import VerifierKey
+from witness.conflicts import Conflicts
+from witness.copies import PublicCopies
 from witness.core import BadRequest, NotSigned, Submission, UnknownLog, examine
+from witness.keyring import Keyring
 from witness.store import accepted_record
 
 REDECISIONS = 8  # lost races for one origin before the submitter is told to begin again
@@ -30,32 +31,52 @@ class Cosigned:
     lines: bytes
 
 
-Answer = Cosigned | BadRequest | UnknownLog | NotSigned | Malformed | Stale | Inconsistent | ClockBehind
+@dataclass(frozen=True, slots=True)
+class ConvictedLog:
+    """The log contradicted itself, and somebody has shown us the proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnHold:
+    """Nothing is signed before it is known that nothing was signed elsewhere."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoKey:
+    """None of our keys signs this checkpoint."""
+
+
+Answer = (
+    Cosigned | BadRequest | UnknownLog | NotSigned | ConvictedLog | OnHold | NoKey
+    | Malformed | Stale | Inconsistent | ClockBehind
+)  # fmt: skip
 
 
 class Cosigner:
-    """Cosigns checkpoints of the configured logs, and keeps the public copy of what it cosigned."""
+    """Cosigns checkpoints of the configured logs.
+
+    ``logs`` is looked at for each request: a log may be added to the mapping while the witness runs.
+    """
 
     def __init__(
         self,
         logs: Mapping[str, tuple[VerifierKey, ...]],
         register: DatabaseRegister,
-        signers: Sequence[Signer],
+        keyring: Keyring,
+        copies: PublicCopies,
+        conflicts: Conflicts,
         clock: Clock,
     ) -> None:
         self.logs = logs
+        self.copies = copies
+        self.conflicts = conflicts
+        self.keyring = keyring
+        self.hold: str | None = None
+        """Why nothing is signed at present."""
         self._register = register
-        self._signers = signers
         self._clock = clock
-        self._public: dict[str, _PublicCopy] = {}
-
-    async def restore(self, accepted: Mapping[str, bytes]) -> None:
-        """Make the public copies again after a start, by signing what was persisted once more."""
-        for origin, note in accepted.items():
-            persisted = await self._register.latest(origin)
-            if persisted is None:
-                raise AssertionError("an accepted checkpoint without a statement")
-            self._publish(persisted, note, await self._sign(persisted))
 
     async def add_checkpoint(self, body: bytes) -> Answer:
         """Answer one add-checkpoint request (c2sp.org/tlog-witness)."""
@@ -63,63 +84,67 @@ class Cosigner:
         if not isinstance(submission, Submission):
             return submission
         checkpoint = submission.checkpoint
+        if checkpoint.origin in self.conflicts.convicted:
+            return ConvictedLog()
+        if self.hold is not None:
+            return OnHold(self.hold)
         for _ in range(REDECISIONS):
-            known = await self._register.latest(checkpoint.origin)
-            statement = None if known is None else known.value
-            decision = decide(statement, submission.old_size, checkpoint.checkpoint, submission.path, self._clock.now())
+            known = await self._known(checkpoint.origin)
+            decision = decide(known, submission.old_size, checkpoint.checkpoint, submission.path, self._clock.now())
             match decision:
                 case Advance() | Refresh():
-                    # SPEC: W-21, W-27 the record moves, persisted by compare-and-swap, before any response.
-                    persisted = await self._register.advance(statement, decision, accepted_record(checkpoint))
-                    if not isinstance(persisted, Conflict):
-                        lines = await self._sign(persisted)
-                        self._publish(persisted, checkpoint.raw, lines)
-                        return Cosigned(lines)
-                case Malformed() | Stale() | Inconsistent() | ClockBehind():
+                    answer = await self._cosign(submission, known, decision)
+                    if answer is not None:
+                        return answer
+                case Inconsistent():
+                    await self.conflicts.keep(submission, known)
+                    return decision
+                case Malformed() | Stale() | ClockBehind():
                     return decision
                 case _:
                     assert_never(decision)
-        return Stale(await self._size(checkpoint.origin))
+        known = await self._known(checkpoint.origin)
+        return Stale(0 if known is None else known.size)
 
-    def public_copy(self, origin_hash: str) -> bytes | None:
+    async def public_copy(self, origin_hash: str) -> bytes | None:
         """The latest cosigned checkpoint by the lowercase hex SHA-256 of its origin; None if there is none."""
-        copy = self._public.get(origin_hash)
-        return None if copy is None else copy.note
+        return await self.copies.read(origin_hash)
 
     async def heads(self) -> list[Statement]:
         """What was stated last of every configured log that was ever cosigned."""
-        latest = [await self._register.latest(origin) for origin in self.logs]
-        return [persisted.value for persisted in latest if persisted is not None]
+        latest = [await self._known(origin) for origin in self.logs]
+        return [statement for statement in latest if statement is not None]
 
     async def problems(self) -> list[str]:
         """Why this witness cannot cosign now, for its operator."""
-        latest = max((head.time for head in await self.heads()), default=0)
-        behind = latest - self._clock.now()
-        if behind > MAX_CLOCK_LAG:
-            return [f"the clock is {behind} seconds behind the last cosignature: set it right; until then we refuse"]
-        return []
+        now = self._clock.now()
+        behind = max((head.time for head in await self.heads()), default=0) - now
+        clock = f"the clock is {behind} seconds behind the last cosignature: set it right; until then we refuse"
+        return [
+            *([self.hold] if self.hold is not None else []),
+            *([clock] if behind > MAX_CLOCK_LAG else []),
+            *self.keyring.problems(now),
+            *await self.copies.problems(),
+        ]
 
-    async def _size(self, origin: str) -> int:
+    async def _known(self, origin: str) -> Statement | None:
         known = await self._register.latest(origin)
-        return 0 if known is None else known.value.size
+        return None if known is None else known.value
 
-    async def _sign(self, statement: Persisted[Statement]) -> bytes:
-        return b"".join([await signer.sign(statement) for signer in self._signers if can_sign(signer.vkey, statement)])
-
-    def _publish(self, statement: Persisted[Statement], note: bytes, lines: bytes) -> None:
-        # SPEC: W-42 the copy holds our cosignatures and the log's signatures that we verified.
-        copy = _PublicCopy(statement.value.size, statement.value.time, note + lines)
-        name = sha256(statement.value.origin.encode()).hexdigest()
-        # Two answers for one origin can be signed in the other order than they were persisted.
-        if name not in self._public or self._public[name].precedes(copy):
-            self._public[name] = copy
-
-
-@dataclass(frozen=True, slots=True)
-class _PublicCopy:
-    size: int
-    time: int
-    note: bytes
-
-    def precedes(self, other: "_PublicCopy") -> bool:
-        return (self.size, self.time) <= (other.size, other.time)
+    async def _cosign(
+        self, submission: Submission, known: Statement | None, decision: Advance | Refresh
+    ) -> Cosigned | NoKey | None:
+        """Persist, sign, publish; None if another statement came first."""
+        checkpoint = submission.checkpoint
+        if not self.keyring.signing(decision.statement):
+            return NoKey()
+        # SPEC: W-21, W-27 the record moves, persisted by compare-and-swap, before any response.
+        record = accepted_record(checkpoint, decision.statement.time)
+        persisted = await self._register.advance(known, decision, record)
+        if isinstance(persisted, Conflict):
+            return None
+        lines = await self.keyring.sign(persisted)
+        # SPEC: W-40, W-44 monitors see it before the submitter does.
+        self.copies.publish(persisted.value, checkpoint.raw, lines)
+        await self.conflicts.settle(checkpoint)
+        return Cosigned(lines)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.keys import mldsa_key, witness_key
-from tests.nodes import Served, witness
+from tests.nodes import witness
+from tests.served import Served
 from tests.vectors import vector
 from tlog.keys import VerifierKey
 from tlog.signed_checkpoint import open_checkpoint

@@ -10,7 +10,8 @@ import trio
 from runtime.errors import UsageError
 from tests.fakes import FakeClock
 from tests.keys import log_key, mldsa_key, sign_checkpoint, witness_key
-from tests.nodes import Served, make_witness, open_witness, witness
+from tests.nodes import make_witness, open_witness, witness
+from tests.served import Served
 from tlog.add_checkpoint import AddCheckpoint
 from tlog.checkpoint import Checkpoint
 from tlog.compact_range import EMPTY_RANGE
@@ -19,7 +20,6 @@ from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tiles import Tile, TileReader
 from witness.cosigner import Cosigned
-from witness.store import METADATA  # noqa: F401  # the schema these tests run on
 
 ORIGIN = "log.example/one"
 NAME = "witness.example/one"
@@ -199,11 +199,11 @@ async def test_a_restart_shows_the_same_copy_and_goes_on_from_it(tmp_path: Path)
     await make_witness(tmp_path)
     async with open_witness(tmp_path, LOGS, [ED25519], clock) as cosigner:
         assert isinstance(await cosigner.add_checkpoint(submission(0, 5)), Cosigned)
-        before = cosigner.public_copy(PUBLIC[1:65])
+        before = await cosigner.public_copy(PUBLIC[1:65])
     clock.advance(1000)
     async with open_witness(tmp_path, LOGS, [ED25519], clock) as cosigner:
         # Ed25519 is deterministic: the persisted statement, signed again, is the same line.
-        assert cosigner.public_copy(PUBLIC[1:65]) == before
+        assert await cosigner.public_copy(PUBLIC[1:65]) == before
         assert isinstance(await cosigner.add_checkpoint(submission(5, 9)), Cosigned)
 
 
@@ -221,12 +221,13 @@ async def test_a_clock_far_behind_the_last_signature_signs_nothing(tmp_path: Pat
 
 async def test_an_old_database_is_refused_with_a_way_out(tmp_path: Path) -> None:
     await make_witness(tmp_path)
-    old = (tmp_path / "witness.sqlite").read_bytes()
+    data = tmp_path / "data"
+    old = (data / "witness.sqlite").read_bytes()
     async with open_witness(tmp_path, LOGS, KEYS, FakeClock()) as cosigner:
         await cosigner.add_checkpoint(submission(0, 5))
-    for leftover in tmp_path.glob("witness.sqlite*"):  # noqa: ASYNC240
+    for leftover in data.glob("witness.sqlite*"):
         leftover.unlink()
-    (tmp_path / "witness.sqlite").write_bytes(old)
+    (data / "witness.sqlite").write_bytes(old)
     with pytest.raises(UsageError, match="older than its register"):
         async with open_witness(tmp_path, LOGS, KEYS, FakeClock()):
             pass
