@@ -585,7 +585,7 @@ def test_what_a_complete_digest_lacks_is_sent() -> None:
 
 
 def test_a_digest_is_cut_at_its_limit_and_says_so() -> None:
-    branches = {number.to_bytes(32, "big"): Branch(head_of(LOG, 7)) for number in range(MAX_DIGEST + 1)}
+    branches = dict.fromkeys((number.to_bytes(32, "big") for number in range(MAX_DIGEST + 1)), at(7).branch(ID))
     full = replace(state(), branches=branches)
     (_, message) = sent(received(full, summary_of(state()))[1])
     assert isinstance(message, Digest)
