@@ -76,5 +76,5 @@ def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | 
         branch = turn.state.branch(log.id)
         turn.put(log.id, replace(branch, convicted=(*branch.convicted, conviction.id)))
     turn.emit(Keep(held, evidence))
-    turn.emit(Raise(CONVICTED, log.id, conviction.id.hex()))
     turn.send(turn.others(via), EvidenceBundle(EVIDENCE_NUMBERS[conviction.type], held.bundle))
+    turn.emit(Raise(CONVICTED, log.id, conviction.id.hex()))

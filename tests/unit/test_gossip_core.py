@@ -326,9 +326,9 @@ def test_a_fork_is_kept_alarmed_and_sent_to_everybody() -> None:
     message = EvidenceBundle(EVIDENCE_NUMBERS[EvidenceType.SAME_SIZE], fork().format())
     assert effects == [
         Keep(after.evidence[id_], fork()),
-        Raise("convicted", ID, id_.hex()),
         Send(P, message),
         Send(Q, message),
+        Raise("convicted", ID, id_.hex()),
     ]
 
 
