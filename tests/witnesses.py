@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 from starlette.applications import Starlette
@@ -30,8 +30,10 @@ class ScriptedWitness:
 
     key: SignerKey
     answer: Answer
-    seen: list[AddCheckpoint]
+    seen: list[AddCheckpoint] = field(default_factory=list)
     url: str = ""
+    released: trio.Event = field(default_factory=trio.Event)
+    """Set when the test is over: who hangs then goes home."""
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/add-checkpoint", self._add_checkpoint, methods=["POST"])])
@@ -58,8 +60,8 @@ async def cosign(witness: ScriptedWitness, sent: AddCheckpoint) -> Response:
 
 
 async def hang(witness: ScriptedWitness, sent: AddCheckpoint) -> Response:
-    await trio.sleep_forever()
-    raise AssertionError
+    await witness.released.wait()
+    return bare(500)
 
 
 def says(
