@@ -34,15 +34,15 @@ def serve(config: Path) -> int:
 @log.command()
 @click.argument("url")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
-@click.option("--batch", is_flag=True, help="Send many entries in one request.")
+@click.option("--batch", is_flag=True, help="Send up to 256 entries in one request.")
 @click.option(
     "--proof-out", type=click.Path(path_type=Path, file_okay=False), help="Write a .tlog-proof for each entry here."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def add(url: str, files: tuple[Path, ...], batch: bool, proof_out: Path | None, as_json: bool) -> int:
-    """Add FILES, each as one entry, to the log at URL; without FILES, one entry from standard input.
+    """Add FILES to the log at URL, each as one entry; without FILES, one entry from standard input.
 
-    Prints each entry's index. With --proof-out waits for the checkpoint that covers it and writes the proof.
+    Prints each entry's index. With --proof-out waits for the checkpoint that covers it and writes INDEX.tlog-proof.
     """
     from sameview.submit import add_files
 
