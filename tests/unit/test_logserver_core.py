@@ -1,14 +1,21 @@
-"""Sequencing and growing, against the definitions typed out."""
+"""Sequencing, growing and choosing, against the definitions typed out."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logserver.core import EMPTY_EDGE, Edge, grow, sequence
+from logserver.core import EMPTY_EDGE, Edge, choose, grow, parse_batch, sequence
+from tests.keys import NOW, cosign, log_key, sign_checkpoint, witness_key
 from tests.rfc6962 import ReferenceTree
+from tlog.checkpoint import Checkpoint
 from tlog.compact_range import EMPTY_RANGE, CompactRange
+from tlog.errors import FormatError
 from tlog.hashing import EMPTY_ROOT, Hash, leaf_hash, leaf_hashes
-from tlog.tiles import Tile, parse_entries, tile_hashes, tiles_at
+from tlog.keys import SignerKey
+from tlog.policy import Policy, PolicyWitness
+from tlog.quorum import Group
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.tiles import Tile, format_entries, parse_entries, tile_hashes, tiles_at
 
 ENTRIES = [b"entry %d" % number for number in range(70_000)]
 
@@ -86,3 +93,84 @@ def test_growing_by_nothing_writes_nothing() -> None:
 
 def test_an_edge_of_an_empty_tree_has_the_empty_root() -> None:
     assert Edge(0, (), ()).root_hash() == EMPTY_ROOT
+
+
+# Batches.
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=256))
+def test_a_batch_is_read_as_the_bundle_it_is_written_as(entries: list[bytes]) -> None:
+    assert parse_batch(format_entries(entries)) == tuple(entries)
+
+
+@given(st.binary(max_size=600))
+def test_whatever_is_read_as_a_batch_is_written_back_the_same(body: bytes) -> None:
+    try:
+        entries = parse_batch(body)
+    except FormatError:
+        return
+    assert format_entries(entries) == body
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", b"\0\1", b"\0\1ab", bytes(2 * 257)])
+def test_what_is_no_batch_is_refused(body: bytes) -> None:
+    with pytest.raises(FormatError):
+        parse_batch(body)
+
+
+# Choosing what to publish.
+
+LOG = log_key()
+WITNESSES = [witness_key(f"witness.example/w{number}") for number in (1, 2)]
+KEYS = [LOG.verifier_key, *(witness.verifier_key for witness in WITNESSES)]
+
+
+def cosigned(size: int, *by: SignerKey, time: int = NOW) -> SignedCheckpoint:
+    note = sign_checkpoint(Checkpoint(LOG.name, size, mth(ENTRIES[:size])), LOG)
+    return open_checkpoint(cosign(note, *by, time=time), KEYS)
+
+
+def all_of(*witnesses: SignerKey) -> Policy:
+    lines = tuple(PolicyWitness(witness.name, witness.verifier_key) for witness in witnesses)
+    return Policy((), lines, (Group("all", len(lines), tuple(line.name for line in lines)),), "all")
+
+
+def test_the_first_checkpoint_that_meets_the_policy_is_published() -> None:
+    first = cosigned(1, *WITNESSES)
+    assert choose(None, first, all_of(*WITNESSES), hold=True) == first
+
+
+@pytest.mark.parametrize("published", [None, cosigned(1, *WITNESSES)])
+def test_a_log_that_holds_publishes_nothing_that_misses_its_policy(published: SignedCheckpoint | None) -> None:
+    assert choose(published, cosigned(2, WITNESSES[0]), all_of(*WITNESSES), hold=True) is None
+
+
+@pytest.mark.parametrize("hold", [True, False])
+@pytest.mark.parametrize("policy", [None, all_of(WITNESSES[0])])
+def test_a_larger_tree_replaces_a_smaller_one(policy: Policy | None, hold: bool) -> None:
+    larger = cosigned(2, WITNESSES[0])
+    assert choose(cosigned(1, *WITNESSES), larger, policy, hold=hold) == larger
+
+
+def test_a_log_that_does_not_hold_publishes_what_misses_its_policy() -> None:
+    larger = cosigned(2)
+    assert choose(cosigned(1, *WITNESSES), larger, all_of(*WITNESSES), hold=False) == larger
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_cosignatures_that_were_public_stay_public_while_the_tree_is_the_same(hold: bool) -> None:
+    published, renewed = cosigned(1, *WITNESSES), cosigned(1, WITNESSES[1], time=NOW + 60)
+    chosen = choose(published, renewed, all_of(*WITNESSES), hold=hold)
+    assert chosen is not None
+    assert [(s.key.name, s.timestamp) for s in chosen.signatures] == [
+        (LOG.name, None),
+        (WITNESSES[0].name, NOW),
+        (WITNESSES[1].name, NOW + 60),
+    ]
+
+
+def test_cosignatures_that_came_apart_meet_a_policy_together() -> None:
+    published, later = cosigned(1, WITNESSES[0]), cosigned(1, WITNESSES[1])
+    chosen = choose(published, later, all_of(*WITNESSES), hold=True)
+    assert chosen is not None
+    assert all_of(*WITNESSES).cosigned(chosen).met
