@@ -26,6 +26,7 @@ def witness_settings(
         data=directory / "data",
         register=directory / "register",
         keys=tuple(keys),
+        key_files=tuple(directory / f"{number}.key" for number in range(len(keys))),
         history_days=30,
         peers=(),
         url=None,

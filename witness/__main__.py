@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from runtime.client import Client
 from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
 from runtime.database import Database, open_database
@@ -16,15 +17,16 @@ from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
 from witness.app import operator_app, witness_app
+from witness.budget import Budgets
 from witness.config import WitnessSettings, read_settings
 from witness.conflicts import Conflicts
 from witness.copies import PublicCopies
 from witness.cosigner import Cosigner
 from witness.history import History
 from witness.keyring import Keyring
-from witness.store import METADATA, read_own_keys, read_stated_origins, write_accepted, write_own_keys
-
-DATABASE_NAME = "witness.sqlite"
+from witness.lists import Puller, PullMetrics
+from witness.logs import LogBook
+from witness.store import DATABASE_NAME, METADATA, read_own_keys, read_stated_origins, write_accepted, write_own_keys
 
 
 def init(config: Path) -> None:
@@ -46,6 +48,7 @@ class Witness:
     database: Database
     register: DatabaseRegister
     history: History
+    logs: LogBook
     cosigner: Cosigner
 
 
@@ -75,26 +78,30 @@ async def opened(settings: WitnessSettings, clock: Clock) -> AsyncIterator[Witne
             register = await DatabaseRegister.open(database, counter, write_accepted)
             keyring = await _keyring(settings, database, clock)
             history = History(database, clock, settings.history_days)
+            logs = LogBook(settings, database)
+            await logs.load()
             stated = await read_stated_origins(database)
-            copies = PublicCopies(database, register, keyring, history, settings.logs, stated)
-            conflicts = Conflicts(database, clock, settings.logs)
+            copies = PublicCopies(database, register, keyring, history, logs.known, stated)
+            conflicts = Conflicts(database, clock, logs.known)
             await conflicts.load()
-            cosigner = Cosigner(settings.logs, register, keyring, copies, conflicts, clock)
-            yield Witness(settings, database, register, history, cosigner)
+            cosigner = Cosigner(logs.active, register, keyring, copies, conflicts, clock, Budgets(logs.qpd))
+            yield Witness(settings, database, register, history, logs, cosigner)
             await history.save()
 
 
 async def _keyring(settings: WitnessSettings, database: Database, clock: Clock) -> Keyring:
     signers = [FileSigner(key) for key in settings.keys]
     keyring = Keyring.of(signers, await read_own_keys(database))
-    await write_own_keys(database, clock.now(), {key.vkey.format(): key.retires for key in keyring.keys})
-    return Keyring.of(signers, await read_own_keys(database))
+    await write_own_keys(database, clock.now(), keyring.recorded)
+    return keyring
 
 
 @asynccontextmanager
 async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
-    async with opened(settings, SystemClock()) as witness:
+    clock = SystemClock()
+    async with opened(settings, clock) as witness, Client() as client:
         cosigner, metrics = witness.cosigner, Metrics()
+        puller = Puller(settings, witness.database, client, clock, PullMetrics.of(settings, metrics))
         yield Node(
             vkey=cosigner.keyring.keys[0].vkey.format(),
             app=witness_app(cosigner, metrics),
@@ -103,6 +110,8 @@ async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
                 witness.database.wait_failed,
                 witness.register.wait_lost,
                 witness.history.save_for_ever,
+                witness.logs.refresh_for_ever,
+                puller.pull_for_ever,
                 partial(witness.history.prune_for_ever, cosigner.conflicts.load),
             ),
         )

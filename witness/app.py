@@ -26,7 +26,7 @@ from tlog.evidence import MAX_EVIDENCE_BYTES
 from tlog.text import encode_base64, parse_decimal
 from witness.copies import DamagedCopy
 from witness.core import BadRequest, NotProven, NotSigned, UnknownLog
-from witness.cosigner import Answer, ConvictedLog, Cosigned, Cosigner, NoKey, OnHold
+from witness.cosigner import Answer, ConvictedLog, Cosigned, Cosigner, NoKey, OnHold, OverBudget
 from witness.store import Conflicting, Convicted
 
 NOTE_MEDIA_TYPE = "text/plain; charset=utf-8"
@@ -90,6 +90,10 @@ def _response(answer: Answer) -> Response:
             return refusal(403, reason)
         case ConvictedLog():
             return refusal(403, "evidence shows that this log contradicted itself: it gets no cosignature any more")
+        case OverBudget(seconds):
+            return refusal(
+                429, "this log has had its requests of today: see Retry-After", {"retry-after": str(seconds)}
+            )
         case NoKey():
             return refusal(400, "no key of this witness signs this checkpoint: leave its extension lines out")
         case OnHold(reason):
@@ -138,9 +142,8 @@ async def _logs(cosigner: Cosigner, _request: Request) -> Response:
 
 
 async def _keys(cosigner: Cosigner, _request: Request) -> Response:
-    keyring = cosigner.keyring
-    announced = {**{key.vkey.format(): key.retires for key in keyring.keys}, **keyring.announced}
-    return JSONResponse({"keys": [{"vkey": vkey, "retires": retires} for vkey, retires in announced.items()]})
+    recorded = cosigner.keyring.recorded
+    return JSONResponse({"keys": [{"vkey": vkey, "retires": key.retires} for vkey, key in recorded.items()]})
 
 
 async def _conflicts(cosigner: Cosigner, describe: Callable[[Conflicting], object], request: Request) -> Response:

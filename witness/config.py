@@ -4,9 +4,9 @@ Logs named here are loaded at start and are the file's to change: nothing else a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,10 +15,12 @@ from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
 from tlog.errors import FormatError
 from tlog.keys import KeyType, SignerKey, VerifierKey
+from tlog.log_list import MAX_QPD
 from tlog.text import parse_origin
 
 WITNESS_KEY_TYPES = frozenset({KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE_MLDSA44})
 LOG_KEY_TYPES = frozenset(KeyType) - {KeyType.COSIGNATURE_ED25519}
+MAX_FEEDS = 100  # each holds one connection at a time, of the 128 that all share: none waits for another
 
 
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -26,6 +28,22 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     vkey: str
     origin: str | None = None
+    qpd: Annotated[int, msgspec.Meta(ge=1, le=MAX_QPD)] | None = None
+
+
+class ListConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ``[[list]]``: a log list that is pulled every day."""
+
+    url: str
+
+
+class FeedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ``[[feed]]``: a log that does not know us, whose checkpoints we fetch."""
+
+    origin: str
+    url: str
+    kind: Literal["tiles", "sumdb"] = "tiles"
+    interval: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
 
 
 class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,6 +59,8 @@ class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     peers: list[str] = []
     url: str | None = None
     log: list[LogConfig] = []
+    feed: list[FeedConfig] = []
+    lists: list[ListConfig] = msgspec.field(default_factory=list, name="list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +73,18 @@ class WitnessSettings:
     data: Path
     register: Path
     keys: tuple[SignerKey, ...]
+    key_files: tuple[Path, ...]
     history_days: int
     peers: tuple[str, ...]
     """URLs below which somebody keeps our cosignatures: they are asked after the witness has moved."""
     url: str | None
     """Where others reach this witness. Asked like a peer, except that it need not answer."""
     logs: Mapping[str, tuple[VerifierKey, ...]]
+    qpd: Mapping[str, int] = field(default_factory=dict)
+    """How many requests a day are answered for a log of the file, where that is limited."""
+    lists: tuple[str, ...] = ()
+    """URLs of log lists."""
+    feeds: tuple[FeedConfig, ...] = ()
 
 
 def read_settings(path: Path) -> WitnessSettings:
@@ -68,7 +94,8 @@ def read_settings(path: Path) -> WitnessSettings:
         UsageError: naming the file, the key and what to do.
     """
     config = load(path, WitnessConfig)
-    keys = tuple(read_signer_key(resolve(path, file)) for file in config.keys)
+    key_files = tuple(resolve(path, file) for file in config.keys)
+    keys = tuple(map(read_signer_key, key_files))
     _check_keys(config.name, keys)
     return WitnessSettings(
         name=config.name,
@@ -77,10 +104,14 @@ def read_settings(path: Path) -> WitnessSettings:
         data=resolve(path, config.data),
         register=resolve(path, config.register),
         keys=keys,
+        key_files=key_files,
         history_days=config.history_days,
         peers=tuple(_url("peers", peer) for peer in config.peers),
         url=None if config.url is None else _url("url", config.url),
         logs=_logs(path, config, keys),
+        qpd=_qpd(path, config),
+        lists=tuple(_url("list", entry.url) for entry in config.lists),
+        feeds=_feeds(path, config),
     )
 
 
@@ -123,3 +154,22 @@ def _logs(path: Path, config: WitnessConfig, own: tuple[SignerKey, ...]) -> dict
             raise UsageError(f"{where}: the same key is given twice for this origin")
         logs[origin] = (*logs.get(origin, ()), key)
     return logs
+
+
+def _qpd(path: Path, config: WitnessConfig) -> dict[str, int]:
+    limits: dict[str, int] = {}
+    for number, entry in enumerate(config.log, 1):
+        origin = entry.origin or entry.vkey.partition("+")[0]
+        if entry.qpd is not None and limits.setdefault(origin, entry.qpd) != entry.qpd:
+            raise UsageError(f"{path}: [[log]] number {number}: `qpd` is that of the log, say it once")
+    return limits
+
+
+def _feeds(path: Path, config: WitnessConfig) -> tuple[FeedConfig, ...]:
+    if len(config.feed) > MAX_FEEDS:
+        raise UsageError(f"{path}: more than {MAX_FEEDS} [[feed]]: let the other logs submit themselves")
+    if len({feed.origin for feed in config.feed}) != len(config.feed):
+        raise UsageError(f"{path}: two [[feed]] have the same `origin`: name each log once")
+    for feed in config.feed:
+        _url("feed", feed.url)
+    return tuple(msgspec.structs.replace(feed, url=feed.url.rstrip("/")) for feed in config.feed)

@@ -15,6 +15,7 @@ from runtime.clock import Clock
 from runtime.register import Conflict, DatabaseRegister
 from tlog.advance import MAX_CLOCK_LAG, Advance, ClockBehind, Inconsistent, Malformed, Refresh, Stale, Statement, decide
 from tlog.keys import VerifierKey
+from witness.budget import Budgets
 from witness.conflicts import Conflicts
 from witness.copies import PublicCopies
 from witness.core import BadRequest, NotSigned, Submission, UnknownLog, examine
@@ -48,8 +49,15 @@ class NoKey:
     """None of our keys signs this checkpoint."""
 
 
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """More requests came for this log than are answered in a day: again after so many seconds."""
+
+    seconds: int
+
+
 Answer = (
-    Cosigned | BadRequest | UnknownLog | NotSigned | ConvictedLog | OnHold | NoKey
+    Cosigned | BadRequest | UnknownLog | NotSigned | ConvictedLog | OverBudget | OnHold | NoKey
     | Malformed | Stale | Inconsistent | ClockBehind
 )  # fmt: skip
 
@@ -68,8 +76,10 @@ class Cosigner:
         copies: PublicCopies,
         conflicts: Conflicts,
         clock: Clock,
+        budgets: Budgets,
     ) -> None:
         self.logs = logs
+        self.budgets = budgets
         self.copies = copies
         self.conflicts = conflicts
         self.keyring = keyring
@@ -86,6 +96,9 @@ class Cosigner:
         checkpoint = submission.checkpoint
         if checkpoint.origin in self.conflicts.convicted:
             return ConvictedLog()
+        wait = self.budgets.charge(checkpoint.origin, self._clock.now_ms())
+        if wait is not None:
+            return OverBudget(wait)
         if self.hold is not None:
             return OnHold(self.hold)
         for _ in range(REDECISIONS):

@@ -13,6 +13,7 @@ from runtime.register import Persisted
 from runtime.signers import Signer
 from tlog.advance import Statement
 from tlog.keys import KeyType, VerifierKey
+from witness.store import RecordedKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +40,33 @@ class Keyring:
     """The keys that the configuration names, with what the database knows of them and of others."""
 
     keys: tuple[OwnKey, ...]
-    announced: Mapping[str, int | None]
-    """Every vkey that was ever used or announced, and when it retires."""
+    recorded: Mapping[str, RecordedKey]
+    """Every vkey that was ever used or announced."""
 
     @classmethod
-    def of(cls, signers: Sequence[Signer], announced: Mapping[str, int | None]) -> "Keyring":
+    def of(cls, signers: Sequence[Signer], recorded: Mapping[str, RecordedKey]) -> "Keyring":
         """Put the keys of the configuration together with what is recorded of them.
 
         Raises:
-            UsageError: two keys of one algorithm, and no rotation that says which of them retires when.
+            UsageError: keys were exchanged by hand.
         """
-        keys = tuple(OwnKey(signer, announced.get(signer.vkey.format())) for signer in signers)
-        lasting = [key.vkey.type for key in keys if key.retires is None]
+        configured = {signer.vkey.format(): signer for signer in signers}
+        known = {vkey: recorded.get(vkey, _UNKNOWN).retires for vkey in configured}
+        lasting = [configured[vkey].vkey.type for vkey, retires in known.items() if retires is None]
         if len(set(lasting)) != len(lasting):
             raise UsageError(
                 "`keys` names two keys of one algorithm: take the new one out, and let `sameview witness rotate-key` "
                 "make one that replaces the old one by a date"
             )
-        return cls(keys, announced)
+        for vkey, key in recorded.items():
+            if key.used and key.retires is None and vkey not in configured:
+                raise UsageError(
+                    f"the key {vkey} signed before and is not in `keys`: put its file back, and let `sameview witness "
+                    "rotate-key` replace it by a date, or `sameview witness retire` at once"
+                )
+        used = {vkey: RecordedKey(retires, used=True) for vkey, retires in known.items()}
+        keys = tuple(OwnKey(signer, known[vkey]) for vkey, signer in configured.items())
+        return cls(keys, {**recorded, **used})
 
     def signing(self, statement: Statement) -> list[Signer]:
         """The keys that sign this statement."""
@@ -69,16 +79,18 @@ class Keyring:
     @property
     def verifiers(self) -> tuple[VerifierKey, ...]:
         """The keys that our cosignatures verify with, old ones included."""
-        return tuple(dict.fromkeys((*(key.vkey for key in self.keys), *map(VerifierKey.parse, self.announced))))
+        return tuple(dict.fromkeys((*(key.vkey for key in self.keys), *map(VerifierKey.parse, self.recorded))))
 
     def problems(self, now: int) -> list[str]:
         """What an operator has to do about the keys."""
-        ours = {key.vkey.format() for key in self.keys}
         missing = [
             f"the key {vkey} was announced and is not in `keys`: add its file and restart"
-            for vkey, retires in self.announced.items()
-            if vkey not in ours and (retires is None or retires > now)
+            for vkey, key in self.recorded.items()
+            if not key.used
         ]
         if all(key.retires is not None and key.retires <= now for key in self.keys):
             missing.append("every key in `keys` has retired and nothing is signed: add the file of the new key")
         return missing
+
+
+_UNKNOWN = RecordedKey(retires=None, used=False)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Integer,
     LargeBinary,
@@ -40,6 +41,7 @@ from runtime.register import Record, add_register_tables
 from tlog.hashing import Hash
 from tlog.signed_checkpoint import SignedCheckpoint
 
+DATABASE_NAME = "witness.sqlite"  # in the data directory
 MAX_UNPROVEN = (
     16  # refused heads kept per log that prove nothing yet: anybody can make some of a busy log's checkpoints
 )
@@ -90,6 +92,7 @@ OWN_KEY = Table(
     Column("vkey", String, primary_key=True),
     Column("announced", BigInteger, nullable=False),
     Column("retires", BigInteger, comment="from this time on it signs nothing"),
+    Column("used", Boolean, nullable=False, comment="it was configured, and so may have signed"),
 )
 
 PLACE = Table("place", METADATA, Column("identity", String, primary_key=True))
@@ -133,6 +136,14 @@ class Convicted:
     accused: str
     bundle: bytes
     time: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedKey:
+    """What is recorded of a key of our own."""
+
+    retires: int | None
+    used: bool
 
 
 # Accepted checkpoints.
@@ -311,25 +322,26 @@ async def read_convictions(database: Database) -> list[Convicted]:
 # Our own keys, and where we run.
 
 
-async def read_own_keys(database: Database) -> dict[str, int | None]:
-    """The keys that were ever used or announced, by vkey, and when each retires."""
+async def read_own_keys(database: Database) -> dict[str, RecordedKey]:
+    """The keys that were ever used or announced, by vkey."""
 
-    async def work(connection: AsyncConnection) -> dict[str, int | None]:
-        rows = await connection.execute(select(OWN_KEY.c.vkey, OWN_KEY.c.retires))
-        return {row.vkey: row.retires for row in rows}
+    async def work(connection: AsyncConnection) -> dict[str, RecordedKey]:
+        rows = await connection.execute(select(OWN_KEY.c.vkey, OWN_KEY.c.retires, OWN_KEY.c.used))
+        return {row.vkey: RecordedKey(row.retires, row.used) for row in rows}
 
     return await database.read(work)
 
 
-async def write_own_keys(database: Database, now: int, keys: Mapping[str, int | None]) -> None:
-    """Record keys and when each retires; a date that was given once stays."""
+async def write_own_keys(database: Database, now: int, keys: Mapping[str, RecordedKey]) -> None:
+    """Record keys. A date that was given once stays, and so does that a key was used."""
 
     async def work(connection: AsyncConnection) -> None:
-        for vkey, retires in keys.items():
-            row = {"vkey": vkey, "announced": now, "retires": None}
+        for vkey, key in keys.items():
+            row = {"vkey": vkey, "announced": now, "retires": None, "used": False}
             await connection.execute(insert(OWN_KEY).prefix_with("OR IGNORE", dialect="sqlite"), [row])
-            undated = update(OWN_KEY).where(OWN_KEY.c.vkey == vkey, OWN_KEY.c.retires.is_(None))
-            await connection.execute(undated.values(retires=retires))
+            this = update(OWN_KEY).where(OWN_KEY.c.vkey == vkey)
+            await connection.execute(this.where(OWN_KEY.c.retires.is_(None)).values(retires=key.retires))
+            await connection.execute(this.where(~OWN_KEY.c.used).values(used=key.used))
 
     await database.write(work)
 
