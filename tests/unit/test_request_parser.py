@@ -76,6 +76,10 @@ def test_requests_sent_together_are_read_one_after_the_other() -> None:
     ]
 
 
+def test_an_empty_line_may_stand_before_each_request() -> None:
+    assert len(reading((b"\r\n" + GET + b"\r\n") * 3).requests) == 3
+
+
 def test_nothing_of_a_next_request_is_read_before_it_is_asked_for() -> None:
     parser = RequestParser(Limits())
     parser.feed(GET + b"\r\n" + GET + b"\r\n")
@@ -315,6 +319,24 @@ def test_a_limit_refuses(data: bytes, status: int) -> None:
 )
 def test_a_limit_can_be_reached(data: bytes) -> None:
     assert reading(data, SMALL).requests[0].complete
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\n", "a request has at most one Content-Length"),
+        (POST + b"Content-Length: x\r\n\r\n", "the Content-Length is not a decimal number"),
+        (
+            POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "a request has Content-Length or Transfer-Encoding, never both",
+        ),
+        (POST + b"Transfer-Encoding: xchunked\r\n\r\n", "the only Transfer-Encoding known here is chunked"),
+        (POST + b"Host: b\r\n\r\n", "a request has one Host field"),
+        (b"GET / HTTP/1.1\r\n\r\n", "the Host field is missing"),
+    ],
+)
+def test_a_refusal_names_its_reason(data: bytes, sentence: str) -> None:
+    assert refusal(data)[1] == sentence
 
 
 def test_what_was_sent_is_not_repeated_in_a_refusal() -> None:
