@@ -38,13 +38,15 @@ def read_signer_key(path: Path) -> SignerKey:
         raise UsageError(f"the key file {path} does not exist: make one with `sameview keygen --out {path}`") from None
     except OSError as error:
         raise UsageError(f"cannot read the key file {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)  # of what was opened, not of what has that name by now
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{path} is not a file: name a key file")
         if status.st_mode & _OTHERS:
             raise UsageError(f"the key file {path} can be read by others: run `chmod 600 {path}`")
-        data = file.read(MAX_KEY_FILE_BYTES + 1)
+        data = os.read(descriptor, MAX_KEY_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     return _parse(path, data)
 
 

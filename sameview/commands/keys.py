@@ -6,8 +6,9 @@ import click
 
 from runtime.errors import UsageError
 from runtime.keyfiles import new_signer_key, read_signer_key, write_signer_key
+from tlog.errors import FormatError
 from tlog.keys import KeyType
-from tlog.text import is_key_name
+from tlog.text import parse_key_name, parse_origin
 
 # A log's Ed25519 key signs plain notes; witnesses and observers sign timestamped cosignatures; peers sign envelopes.
 KEY_TYPES = {
@@ -37,8 +38,7 @@ def keygen(name: str, role: str, algorithm: str, out: Path) -> None:
     key_type = KEY_TYPES.get((role, algorithm))
     if key_type is None:
         raise UsageError(f"a {role} key is always ed25519: leave --algorithm out")
-    if not is_key_name(name):
-        raise UsageError("--name must not be empty or contain a space or a plus sign")
+    _check_name(name)
     key = new_signer_key(name, key_type)
     write_signer_key(out, key)
     click.echo(key.verifier_key.format())
@@ -49,3 +49,15 @@ def keygen(name: str, role: str, algorithm: str, out: Path) -> None:
 def vkey(file: Path) -> None:
     """Print the vkey of a key file."""
     click.echo(read_signer_key(file).verifier_key.format())
+
+
+def _check_name(name: str) -> None:
+    """A key's name has to be the origin of a log too, or else could never be one."""
+    field = name.encode("utf-8", "surrogateescape")  # which the parsers refuse to read
+    try:
+        parse_origin(field)
+        parse_key_name(field)
+    except FormatError:
+        raise UsageError(
+            "--name must be 1 to 255 bytes of text without spaces, plus signs and control characters"
+        ) from None
