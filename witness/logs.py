@@ -1,8 +1,7 @@
 """Which logs a witness knows: those of its configuration file, and those that commands and log lists added.
 
-The file's logs are loaded at start and nothing else changes them. The others stand in the table ``log`` of the witness's
-database, where a command changes them in one transaction while the witness runs; it looks for changes several times a
-second. A log keeps the key it was added with: another key for it is refused, whoever brings it.
+The file's logs are loaded at start and nothing else changes them. The others stand in the table ``log`` of the
+database, where a command changes them in one transaction while the witness runs; it looks for changes twice a second. A log keeps the key it was added with: another key for it is refused, whoever brings it.
 
 A disabled log is answered like an unknown one. It stays known: its name cannot be taken by another key, a list does not
 bring it back, its public copy stays, and evidence against it still counts.
@@ -256,14 +255,14 @@ def _is_ours(settings: WitnessSettings, log: ListedLog) -> bool:
 
 def _known_by_another_key(origin: str) -> str:
     return (
-        f"{origin} is known by another key, and the key of a log is never changed: ask its operator which one is right. "
+        f"{origin} is known by another key, and the key of a log is never changed: ask its operator which is right. "
         "A log that replaces its key begins a new origin"
     )
 
 
 def _differing(origin: str) -> str:
     return (
-        f"configuration file and database name different keys for {origin}: correct the file, or, if the file is right, "
+        f"configuration file and database name different keys for {origin}: correct the file, or, if it is right, "
         "run `sameview witness disable-log` with this origin"
     )
 
