@@ -12,7 +12,7 @@ from runtime.errors import UsageError
 
 @click.command()
 @click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Where to put everything.")
-@click.option("--scenario", default="split-sizes", show_default=True, help="One of the scenarios, or all.")
+@click.option("--scenario", default="all", show_default=True, help="One of the scenarios, or all.")
 @click.option("--keep", is_flag=True, help="Leave the files behind: keys, configurations, logs, evidence.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; the story goes to standard error.")
 def demo(directory: Path | None, scenario: str, keep: bool, as_json: bool) -> int:
