@@ -17,6 +17,7 @@ written, with n+1, while the other one says n and the database n+1. A torn slot 
 What this cannot see is a copy of both places made at one moment, such as a snapshot of a whole virtual machine.
 """
 
+import errno
 import os
 import secrets
 from hashlib import sha256
@@ -96,15 +97,25 @@ class StateCounter:
             )
 
     def write(self, value: int) -> None:
-        """Make this the counter. It is on disk when this returns."""
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        """Make this the counter. It is on disk when this returns.
+
+        Raises:
+            OSError: somebody else has counted in this file since: a copy of the database with the same second place.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
+            self._check_unmoved(descriptor)
             os.pwrite(descriptor, _format_slot(self.id, value), value % 2 * SLOT_BYTES)
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
         self.value = value
         self._torn = False
+
+    def _check_unmoved(self, descriptor: int) -> None:
+        slots = (os.pread(descriptor, SLOT_BYTES, place * SLOT_BYTES) for place in range(2))
+        if max(filter(None, map(_parse_slot, slots)), default=None, key=lambda slot: slot[1]) != (self.id, self.value):
+            raise OSError(errno.EBUSY, "another instance counts in this register")
 
 
 def _read_slots(path: Path) -> tuple[bytes, bytes]:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import trio
 
-from runtime.client import Client
+from runtime.client import Client, Response
 from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
 from runtime.database import Database, open_database
-from runtime.datadir import DataDirectory
+from runtime.datadir import DataDirectory, locked
 from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
+from tlog.note import MAX_NOTE_BYTES
 from witness.app import operator_app, witness_app
 from witness.budget import Budgets
 from witness.config import WitnessSettings, read_settings
@@ -26,7 +27,18 @@ from witness.history import History
 from witness.keyring import Keyring
 from witness.lists import Puller, PullMetrics
 from witness.logs import LogBook
-from witness.store import DATABASE_NAME, METADATA, read_own_keys, read_stated_origins, write_accepted, write_own_keys
+from witness.place import changes, identify
+from witness.reconcile import ANSWER_SECONDS, Fetch, Inquiry, reconcile
+from witness.store import (
+    DATABASE_NAME,
+    METADATA,
+    read_own_keys,
+    read_place,
+    read_stated_origins,
+    write_accepted,
+    write_own_keys,
+    write_place,
+)
 
 
 def init(config: Path) -> None:
@@ -72,7 +84,8 @@ async def opened(settings: WitnessSettings, clock: Clock) -> AsyncIterator[Witne
         UsageError: it is missing, in use, or an old copy; says what to do.
     """
     directory = DataDirectory.open(settings.data, init="sameview witness init")
-    with directory.lock():
+    StateCounter.open(settings.register)  # a missing one is told before a lock is put beside where it should be
+    with directory.lock(), locked(settings.register.with_name(f"{settings.register.name}.lock")):
         counter = StateCounter.open(settings.register)
         async with open_database(directory.path / DATABASE_NAME, METADATA) as database:
             register = await DatabaseRegister.open(database, counter, write_accepted)
@@ -85,8 +98,47 @@ async def opened(settings: WitnessSettings, clock: Clock) -> AsyncIterator[Witne
             conflicts = Conflicts(database, clock, logs.known)
             await conflicts.load()
             cosigner = Cosigner(logs.active, register, keyring, copies, conflicts, clock, Budgets(logs.qpd))
-            yield Witness(settings, database, register, history, logs, cosigner)
+            witness = Witness(settings, database, register, history, logs, cosigner)
+            await _hold_after_a_move(witness)
+            yield witness
             await history.save()
+
+
+async def reconciled(witness: Witness, fetch: Fetch) -> None:
+    """If the witness has moved, ask others what it signed last, and sign only when nobody knows more than it does.
+
+    Raises:
+        UsageError: somebody does; says what to do.
+    """
+    if witness.cosigner.hold is None:
+        return
+    settings, stated = witness.settings, await read_stated_origins(witness.database)
+    own = witness.cosigner.keyring.verifiers
+    inquiry = Inquiry(settings.peers, settings.url, {*witness.logs.known, *stated}, own)
+    await reconcile(inquiry, witness.register, fetch)
+    await write_place(witness.database, _place(settings))
+    witness.cosigner.hold = None
+
+
+async def _hold_after_a_move(witness: Witness) -> None:
+    moved = changes(await read_place(witness.database), _place(witness.settings))
+    if not moved:
+        return
+    if witness.settings.peers or witness.settings.url is not None:
+        witness.cosigner.hold = (
+            f"this witness finds itself in another place ({', '.join(moved)}) and signs nothing until its peers have "
+            "told what it signed last: try again later"
+        )
+    else:
+        await write_place(witness.database, _place(witness.settings))
+
+
+def _place(settings: WitnessSettings) -> str:
+    return identify(settings.data, settings.data / DATABASE_NAME, settings.register)
+
+
+async def _fetch(client: Client, url: str) -> Response:
+    return await client.fetch("GET", url, cap=MAX_NOTE_BYTES, seconds=ANSWER_SECONDS)
 
 
 async def _keyring(settings: WitnessSettings, database: Database, clock: Clock) -> Keyring:
@@ -109,6 +161,7 @@ async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
             tasks=(
                 witness.database.wait_failed,
                 witness.register.wait_lost,
+                partial(reconciled, witness, partial(_fetch, client)),
                 witness.history.save_for_ever,
                 witness.logs.refresh_for_ever,
                 puller.pull_for_ever,

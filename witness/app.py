@@ -26,7 +26,7 @@ from tlog.evidence import MAX_EVIDENCE_BYTES
 from tlog.text import encode_base64, parse_decimal
 from witness.copies import DamagedCopy
 from witness.core import BadRequest, NotProven, NotSigned, UnknownLog
-from witness.cosigner import Answer, ConvictedLog, Cosigned, Cosigner, NoKey, OnHold, OverBudget
+from witness.cosigner import Answer, ConvictedLog, Cosigned, Cosigner, NoKey, OnHold, OverBudget, outcome_of
 from witness.store import Conflicting, Convicted
 
 NOTE_MEDIA_TYPE = "text/plain; charset=utf-8"
@@ -39,7 +39,10 @@ MAX_PAGE = 100  # conflicts in one answer: with notes and evidence a few megabyt
 def witness_app(cosigner: Cosigner, metrics: Metrics) -> Starlette:
     """The public interface: tlog-witness, the list of logs, our keys, and what was refused."""
     answers = metrics.counters(
-        "witness_answers", "Answers to add-checkpoint requests, by outcome", "outcome", map(_outcome, get_args(Answer))
+        "witness_answers",
+        "Answers to add-checkpoint requests, by outcome",
+        "outcome",
+        map(outcome_of, get_args(Answer)),
     )
     # SPEC: W-1 Submission and monitoring prefix MAY be the same; here they are.
     return Starlette(
@@ -70,12 +73,8 @@ def operator_app(cosigner: Cosigner, metrics: Metrics) -> Starlette:
 
 async def _add_checkpoint(cosigner: Cosigner, answers: By[Counter], request: Request) -> Response:
     answer = await cosigner.add_checkpoint(await read_body(request, MAX_REQUEST_BYTES))
-    answers[_outcome(type(answer))].inc()
+    answers[outcome_of(type(answer))].inc()
     return _response(answer)
-
-
-def _outcome(answer: type[Answer]) -> str:
-    return answer.__name__.lower()
 
 
 def _response(answer: Answer) -> Response:

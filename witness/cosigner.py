@@ -21,6 +21,7 @@ from witness.copies import PublicCopies
 from witness.core import BadRequest, NotSigned, Submission, UnknownLog, examine
 from witness.keyring import Keyring
 from witness.store import accepted_record
+from witness.tally import Tally
 
 REDECISIONS = 8  # lost races for one origin before the submitter is told to begin again
 
@@ -62,6 +63,11 @@ Answer = (
 )  # fmt: skip
 
 
+def outcome_of(answer: type[Answer]) -> str:
+    """The name of an answer in metrics and logs."""
+    return answer.__name__.lower()
+
+
 class Cosigner:
     """Cosigns checkpoints of the configured logs.
 
@@ -80,6 +86,7 @@ class Cosigner:
     ) -> None:
         self.logs = logs
         self.budgets = budgets
+        self.tally = Tally()
         self.copies = copies
         self.conflicts = conflicts
         self.keyring = keyring
@@ -93,39 +100,22 @@ class Cosigner:
         submission = examine(body, self.logs)
         if not isinstance(submission, Submission):
             return submission
-        checkpoint = submission.checkpoint
-        if checkpoint.origin in self.conflicts.convicted:
-            return ConvictedLog()
-        wait = self.budgets.charge(checkpoint.origin, self._clock.now_ms())
-        if wait is not None:
-            return OverBudget(wait)
-        if self.hold is not None:
-            return OnHold(self.hold)
-        for _ in range(REDECISIONS):
-            known = await self._known(checkpoint.origin)
-            decision = decide(known, submission.old_size, checkpoint.checkpoint, submission.path, self._clock.now())
-            match decision:
-                case Advance() | Refresh():
-                    answer = await self._cosign(submission, known, decision)
-                    if answer is not None:
-                        return answer
-                case Inconsistent():
-                    await self.conflicts.keep(submission, known)
-                    return decision
-                case Malformed() | Stale() | ClockBehind():
-                    return decision
-                case _:
-                    assert_never(decision)
-        known = await self._known(checkpoint.origin)
-        return Stale(0 if known is None else known.size)
+        answer = await self._answer(submission)
+        self.tally.count(submission.checkpoint.origin, outcome_of(type(answer)))
+        return answer
 
     async def public_copy(self, origin_hash: str) -> bytes | None:
         """The latest cosigned checkpoint by the lowercase hex SHA-256 of its origin; None if there is none."""
         return await self.copies.read(origin_hash)
 
+    async def head(self, origin: str) -> Statement | None:
+        """What was stated last of a log."""
+        known = await self._register.latest(origin)
+        return None if known is None else known.value
+
     async def heads(self) -> list[Statement]:
         """What was stated last of every configured log that was ever cosigned."""
-        latest = [await self._known(origin) for origin in self.logs]
+        latest = [await self.head(origin) for origin in self.logs]
         return [statement for statement in latest if statement is not None]
 
     async def problems(self) -> list[str]:
@@ -140,9 +130,32 @@ class Cosigner:
             *await self.copies.problems(),
         ]
 
-    async def _known(self, origin: str) -> Statement | None:
-        known = await self._register.latest(origin)
-        return None if known is None else known.value
+    async def _answer(self, submission: Submission) -> Answer:
+        checkpoint = submission.checkpoint
+        if checkpoint.origin in self.conflicts.convicted:
+            return ConvictedLog()
+        wait = self.budgets.charge(checkpoint.origin, self._clock.now_ms())
+        if wait is not None:
+            return OverBudget(wait)
+        if self.hold is not None:
+            return OnHold(self.hold)
+        for _ in range(REDECISIONS):
+            known = await self.head(checkpoint.origin)
+            decision = decide(known, submission.old_size, checkpoint.checkpoint, submission.path, self._clock.now())
+            match decision:
+                case Advance() | Refresh():
+                    answer = await self._cosign(submission, known, decision)
+                    if answer is not None:
+                        return answer
+                case Inconsistent():
+                    await self.conflicts.keep(submission, known)
+                    return decision
+                case Malformed() | Stale() | ClockBehind():
+                    return decision
+                case _:
+                    assert_never(decision)
+        known = await self.head(checkpoint.origin)
+        return Stale(0 if known is None else known.size)
 
     async def _cosign(
         self, submission: Submission, known: Statement | None, decision: Advance | Refresh
@@ -157,6 +170,7 @@ class Cosigner:
         if isinstance(persisted, Conflict):
             return None
         lines = await self.keyring.sign(persisted)
+        self.tally.stated([persisted.value])
         # SPEC: W-40, W-44 monitors see it before the submitter does.
         self.copies.publish(persisted.value, checkpoint.raw, lines)
         await self.conflicts.settle(checkpoint)

@@ -1,7 +1,8 @@
 """Which logs a witness knows: those of its configuration file, and those that commands and log lists added.
 
 The file's logs are loaded at start and nothing else changes them. The others stand in the table ``log`` of the
-database, where a command changes them in one transaction while the witness runs; it looks for changes twice a second. A log keeps the key it was added with: another key for it is refused, whoever brings it.
+database, where a command changes them in one transaction while the witness runs; it looks for changes twice a second.
+A log keeps the key it was added with: another key for it is refused, whoever brings it.
 
 A disabled log is answered like an unknown one. It stays known: its name cannot be taken by another key, a list does not
 bring it back, its public copy stays, and evidence against it still counts.

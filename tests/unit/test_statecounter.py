@@ -157,3 +157,13 @@ def test_a_counter_that_cannot_be_made_says_why(tmp_path: Path) -> None:
 def test_a_directory_is_no_counter(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read the register"):
         StateCounter.open(tmp_path)
+
+
+def test_a_counter_that_somebody_else_counts_in_is_not_written(tmp_path: Path) -> None:
+    # Two copies of one database with the same second place: whichever opened it last has it.
+    older = StateCounter.create(tmp_path / "register")
+    newer = StateCounter.open(tmp_path / "register")
+    newer.write(1)
+    with pytest.raises(OSError, match="another instance counts in this register"):
+        older.write(1)
+    newer.write(2)

@@ -1,0 +1,357 @@
+"""Copies, clones and restores of a witness: none contradicts what was signed, and each says what to do.
+
+The numbers R4 to R16 are those of the drills in docs/witness.md.
+"""
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import trio
+
+from runtime.client import Client, Failure, FetchError, Response
+from runtime.database import DatabaseFailed
+from runtime.errors import UsageError
+from runtime.metrics import Metrics
+from tests.fakes import FakeClock
+from tests.keys import cosign, witness_key
+from tests.nodes import witness_settings
+from tests.served import served
+from tests.witness_logs import KEYS, LOGS, NAME, ORIGIN, PUBLIC, VERIFIERS, signed, submission
+from tlog.advance import ClockBehind, Stale
+from tlog.signed_checkpoint import open_checkpoint
+from witness import place
+from witness.__main__ import Witness, create, opened, reconciled
+from witness.app import witness_app
+from witness.config import WitnessSettings
+from witness.cosigner import Answer, Cosigned, OnHold
+
+PEER = "https://peer.example/w1"
+OURS = "https://witness.example"
+Fetch = Callable[[str], Awaitable[Response]]
+
+
+def settings(directory: Path, *peers: str, url: str | None = None) -> WitnessSettings:
+    return replace(witness_settings(directory, LOGS, KEYS), peers=peers, url=url)
+
+
+def copied(source: Path, target: Path, *names: str) -> None:
+    """Copy parts of a witness's state, as a backup or a clone of the machine does."""
+    target.mkdir(exist_ok=True)
+    for name in names:
+        if (source / name).is_dir():
+            shutil.rmtree(target / name, ignore_errors=True)
+            shutil.copytree(source / name, target / name)
+        else:
+            shutil.copy(source / name, target / name)
+
+
+async def cosigned(directory: Path, *sizes: int, clock: FakeClock | None = None) -> list[Answer]:
+    """Start a witness without peers, cosign sizes one after the other, and stop it."""
+    async with opened(settings(directory), clock or FakeClock()) as ours:
+        return [await ours.cosigner.add_checkpoint(submission(old, new)) for old, new in pairwise(sizes)]
+
+
+def keeping(*notes: bytes) -> Fetch:
+    """A peer that keeps the newest note of ours, and has never heard of any other log."""
+
+    async def fetch(url: str) -> Response:
+        await trio.lowlevel.checkpoint()
+        found = notes[-1] if notes and url.endswith(PUBLIC) else None
+        return Response(404 if found is None else 200, {}, found or b"")
+
+    return fetch
+
+
+async def copy_of(directory: Path) -> bytes:
+    """What a peer fetched of us when it last asked."""
+    async with opened(settings(directory), FakeClock()) as ours:
+        note = await ours.cosigner.public_copy(PUBLIC[1:65])
+        assert note is not None
+        return note
+
+
+async def answer(ours: Witness, old: int, new: int) -> Answer:
+    return await ours.cosigner.add_checkpoint(submission(old, new))
+
+
+async def test_r1_r10_a_restored_database_is_refused_while_its_register_knows_more(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    copied(tmp_path, tmp_path / "backup", "data")
+    await cosigned(tmp_path, 5, 9)
+    copied(tmp_path / "backup", tmp_path, "data")
+    with pytest.raises(UsageError, match=r"older than its register.*Put the newest database back, or make a new key"):
+        await cosigned(tmp_path, 5, 8)
+
+
+async def test_r16_a_restored_register_is_refused_while_its_database_knows_more(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    copied(tmp_path, tmp_path / "backup", "register")
+    await cosigned(tmp_path, 0, 5)
+    copied(tmp_path / "backup", tmp_path, "register")
+    with pytest.raises(UsageError, match=r"is older than the database.*Put the newest register back"):
+        await cosigned(tmp_path, 5, 8)
+
+
+async def test_r11_a_cosignature_that_a_log_hid_is_not_contradicted_by_a_restored_witness(tmp_path: Path) -> None:
+    """The log kept a cosignature of size 9 to itself, and shows the restored witness another tree."""
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    copied(tmp_path, tmp_path / "backup", "data", "register")
+    [hidden] = await cosigned(tmp_path, 5, 9)
+    assert isinstance(hidden, Cosigned)
+    copied(tmp_path / "backup", tmp_path, "data", "register")
+    # Both places are old and agree. Somebody who was shown the hidden cosignature tells.
+    async with opened(settings(tmp_path, PEER), FakeClock()) as ours:
+        assert isinstance(await answer(ours, 5, 8), OnHold)
+        with pytest.raises(UsageError, match=r"has a cosignature of ours .* that this database does not know.*retire"):
+            await reconciled(ours, keeping(signed(9).raw + hidden.lines))
+        assert isinstance(await answer(ours, 5, 8), OnHold)
+    # Nothing was settled: it asks again at every start.
+    async with opened(settings(tmp_path, PEER), FakeClock()) as ours:
+        assert isinstance(await answer(ours, 5, 8), OnHold)
+
+
+async def test_r4_a_copy_started_beside_its_original_learns_of_it_through_the_public_url(tmp_path: Path) -> None:
+    original, clone = tmp_path / "original", tmp_path / "clone"
+    original.mkdir()
+    await create(settings(original))
+    await cosigned(original, 0, 5)
+    async with opened(settings(original), FakeClock()) as first:
+        copied(original, clone, "data", "register")
+        assert isinstance(await answer(first, 5, 9), Cosigned)
+        async with opened(settings(clone, url=OURS), FakeClock()) as second:
+            assert isinstance(await answer(second, 5, 8), OnHold)
+            newest = await first.cosigner.public_copy(PUBLIC[1:65])
+            assert newest is not None
+            with pytest.raises(UsageError, match="If the original is still running, leave this copy off"):
+                await reconciled(second, keeping(newest))
+
+
+async def test_r4_two_instances_on_one_state_exclude_each_other(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    async with opened(settings(tmp_path), FakeClock()):
+        with pytest.raises(UsageError, match="is in use by process"):
+            await cosigned(tmp_path, 0, 5)
+
+
+async def test_r5_a_standby_with_the_register_of_a_sleeping_original_is_refused(tmp_path: Path) -> None:
+    original, standby = tmp_path / "original", tmp_path / "standby"
+    original.mkdir()
+    await create(settings(original))
+    async with opened(settings(original), FakeClock()):
+        copied(original, standby, "data")
+        shared = replace(settings(standby), register=original / "register")
+        with pytest.raises(UsageError, match="is in use by process"):
+            async with opened(shared, FakeClock()):
+                pass
+
+
+async def test_r5_an_original_that_wakes_up_after_a_takeover_signs_nothing(tmp_path: Path) -> None:
+    """The lock does not reach every machine; what is counted in the register does."""
+    original, standby = tmp_path / "original", tmp_path / "standby"
+    original.mkdir()
+    await create(settings(original))
+    await cosigned(original, 0, 5)
+    shared = replace(settings(standby), register=original / "register")
+    async with opened(settings(original), FakeClock()) as first:
+        (original / "register.lock").unlink()  # as on two machines
+        copied(original, standby, "data")
+        async with opened(shared, FakeClock()) as second:
+            assert isinstance(await answer(second, 5, 9), Cosigned)
+            with pytest.raises(DatabaseFailed):
+                await answer(first, 5, 8)
+        with pytest.raises(DatabaseFailed):
+            await first.database.wait_failed()
+    with pytest.raises(UsageError, match="older than its register"):
+        await cosigned(original, 5, 8)
+
+
+async def test_r12_a_clock_an_hour_back_signs_nothing_until_it_has_caught_up(tmp_path: Path) -> None:
+    clock = FakeClock()
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5, clock=clock)
+    clock.advance(-3600)
+    async with opened(settings(tmp_path), clock) as ours:
+        assert await answer(ours, 5, 9) == ClockBehind(3600)
+        assert any("clock is 3600 seconds behind" in problem for problem in await ours.cosigner.problems())
+        clock.advance(3540)
+        assert isinstance(await answer(ours, 5, 9), Cosigned)
+
+
+@pytest.mark.parametrize("known", [None, "same"])
+async def test_a_move_is_settled_when_nobody_knows_more(known: str | None, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    await create(settings(old))
+    await cosigned(old, 0, 5)
+    notes = [] if known is None else [await copy_of(old)]
+    shutil.move(old, new)
+    async with opened(settings(new, PEER), FakeClock()) as ours:
+        assert isinstance(await answer(ours, 5, 9), OnHold)
+        assert any("in another place (directory, database, register)" in one for one in await ours.cosigner.problems())
+        await reconciled(ours, keeping(*notes))
+        assert await ours.cosigner.problems() == []
+        assert isinstance(await answer(ours, 5, 9), Cosigned)
+    async with opened(settings(new, PEER), FakeClock()) as ours:
+        assert isinstance(await answer(ours, 9, 10), Cosigned)
+
+
+@pytest.mark.parametrize("what", ["_MACHINE_ID", "_BOOT_ID"])
+async def test_another_host_or_boot_is_a_move(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    (tmp_path / "id").write_text("another")
+    monkeypatch.setattr(place, what, tmp_path / "id")
+    async with opened(settings(tmp_path, PEER), FakeClock()) as ours:
+        assert isinstance(await answer(ours, 5, 9), OnHold)
+
+
+async def test_keys_that_signed_in_a_lost_state_are_not_used_with_a_new_one(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    await create(settings(old))
+    await cosigned(old, 0, 5)
+    await create(settings(new))
+    async with opened(settings(new, PEER), FakeClock()) as ours:
+        with pytest.raises(UsageError, match="does not know"):
+            await reconciled(ours, keeping(await copy_of(old)))
+
+
+async def test_a_silent_peer_is_waited_for_and_our_own_url_is_not(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.05  # the database's thread needs real time
+    await create(settings(tmp_path))
+    asked: list[str] = []
+
+    async def fetch(url: str) -> Response:
+        asked.append(url)
+        if url.startswith(OURS):
+            raise FetchError(Failure.UNREACHABLE, "the server cannot be reached")
+        return Response(503 if len(asked) < 12 else 404, {}, b"")
+
+    async with opened(settings(tmp_path, PEER, url=OURS), FakeClock()) as ours:
+        await reconciled(ours, fetch)
+        assert isinstance(await answer(ours, 0, 5), Cosigned)
+    assert len([url for url in asked if url.startswith(OURS)]) == 3
+    assert len(asked) == 12
+
+
+async def test_what_peers_say_that_is_not_our_later_cosignature_settles_nothing_against_us(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    theirs = witness_key(NAME, seed=9)
+    for note in (b"nonsense", signed(9).raw, cosign(signed(9).raw, theirs)):
+        async with opened(settings(tmp_path / ".." / tmp_path.name, PEER), FakeClock()) as ours:
+            ours.cosigner.hold = "as after a move"
+            await reconciled(ours, keeping(note))
+            assert ours.cosigner.hold is None
+
+
+async def test_two_witnesses_that_ask_each_other_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    async with Client() as client:
+
+        async def fetch(url: str) -> Response:
+            return await client.fetch("GET", url, cap=1 << 20, seconds=10)
+
+        one, other = tmp_path / "one", tmp_path / "other"
+        one.mkdir()
+        other.mkdir()
+        await create(settings(one))
+        await create(settings(other))
+        async with (
+            opened(settings(one, PEER), FakeClock()) as first,
+            opened(settings(other, PEER), FakeClock()) as second,
+            served(witness_app(first.cosigner, Metrics())) as first_url,
+            served(witness_app(second.cosigner, Metrics())) as second_url,
+        ):
+            for ours, theirs in ((first, second_url.url), (second, first_url.url)):
+                moved = replace(ours, settings=replace(ours.settings, peers=(theirs,)))
+                await reconciled(moved, fetch)
+            assert (first.cosigner.hold, second.cosigner.hold) == (None, None)
+
+
+# The stored copies.
+
+
+async def corrupt(directory: Path, statement: str, *values: object) -> None:
+    with sqlite3.connect(directory / "data" / "witness.sqlite") as connection:
+        assert connection.execute(statement, values).rowcount == 1
+    connection.close()
+
+
+CORRUPTIONS: Sequence[tuple[str, str]] = [
+    (
+        "UPDATE accepted SET note = CAST(replace(note, 'log.example/one', 'log.example/two') AS BLOB)",
+        "is damaged",
+    ),
+    ("UPDATE accepted SET note = CAST(substr(note, 1, 40) AS BLOB)", "is damaged"),
+    ("UPDATE accepted SET cosignatures = CAST(substr(cosignatures, 1, 100) || char(10) AS BLOB)", "is damaged"),
+    (
+        "UPDATE accepted SET cosignatures = CAST(replace(cosignatures, 'example/one', 'example/two') AS BLOB)",
+        "is damaged",
+    ),
+    ("UPDATE accepted SET time = time - 1", "missing or of another time"),
+    ("UPDATE register_statement SET root_hash = zeroblob(32)", "not the checkpoint that was stated last"),
+    ("DELETE FROM accepted", "missing or of another time"),
+]
+
+
+@pytest.mark.parametrize(("statement", "reason"), CORRUPTIONS)
+async def test_a_damaged_row_is_named_and_not_shown(statement: str, reason: str, tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    await corrupt(tmp_path, statement)
+    async with opened(settings(tmp_path), FakeClock()) as ours:
+        for _ in range(2):
+            [problem] = await ours.cosigner.problems()
+            assert problem.startswith(f"the stored checkpoint of {ORIGIN} is damaged")
+            assert re.search(reason, problem)
+        async with served(witness_app(ours.cosigner, Metrics())) as public:
+            if "cosignatures" not in statement:
+                assert (await public.get(PUBLIC)).status == 503
+
+
+async def test_stored_cosignatures_are_of_the_time_they_stand_beside(tmp_path: Path) -> None:
+    clock = FakeClock()
+    await create(settings(tmp_path))
+    [first] = await cosigned(tmp_path, 0, 5, clock=clock)
+    assert isinstance(first, Cosigned)
+    clock.advance(10)
+    await cosigned(tmp_path, 5, 5, clock=clock)
+    await corrupt(tmp_path, "UPDATE accepted SET cosignatures = ?", first.lines)
+    async with opened(settings(tmp_path), clock) as ours:
+        [problem] = await ours.cosigner.problems()
+        assert "not ours, or of another time" in problem
+
+
+async def test_a_log_that_left_the_configuration_keeps_its_copy(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    async with opened(replace(settings(tmp_path), logs={}), FakeClock()) as ours:
+        assert await ours.cosigner.problems() == []
+        copy = await ours.cosigner.public_copy(PUBLIC[1:65])
+        assert copy is not None
+        assert [one.key for one in open_checkpoint(copy, VERIFIERS).signatures] == VERIFIERS
+
+
+async def test_a_row_that_is_being_replaced_is_read_again(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    async with opened(settings(tmp_path), FakeClock()) as ours, trio.open_nursery() as nursery:
+        await answer(ours, 0, 5)
+
+        async def refresh() -> None:
+            for size in range(5, 30):
+                assert not isinstance(await answer(ours, size, size + 1), Stale)
+
+        nursery.start_soon(refresh)
+        for _ in range(25):
+            assert await ours.cosigner.problems() == []
