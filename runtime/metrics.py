@@ -5,17 +5,23 @@ values of a label are declared, and every other value counts as ``other``. Child
 ``prometheus_client`` takes as long to find one as to count with it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 OTHER = "other"
 
 # Seconds. From a request answered out of memory to one that waits for witnesses on another continent.
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+Read = Callable[[], Iterable[tuple[Sequence[str], float]]]
+"""The values of the labels and the number, of each series."""
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -50,9 +56,49 @@ class Metrics:
         """One histogram for each declared value of a label."""
         return By(Histogram(_PREFIX + name, meaning, [label], buckets=buckets, registry=self._registry), values)
 
+    def counted(self, name: str, meaning: str, labels: Sequence[str], read: Read) -> None:
+        """Counters that are kept elsewhere as plain numbers and are read at each scrape."""
+        self._registry.register(_Kept(CounterMetricFamily, _PREFIX + name, meaning, labels, read))
+
+    def measured(self, name: str, meaning: str, labels: Sequence[str], read: Read) -> None:
+        """Gauges that are kept elsewhere as plain numbers and are read at each scrape."""
+        self._registry.register(_Kept(GaugeMetricFamily, _PREFIX + name, meaning, labels, read))
+
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes, of type ``CONTENT_TYPE``."""
         return generate_latest(self._registry)
+
+
+class _Kept(Collector):
+    """Makes a family of series when it is scraped."""
+
+    def __init__(
+        self,
+        family: type[CounterMetricFamily | GaugeMetricFamily],
+        name: str,
+        meaning: str,
+        labels: Sequence[str],
+        read: Read,
+    ) -> None:
+        self._family = family
+        self._head = (name, meaning)
+        self._labels = labels
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """The family without series, for the registry to know its name."""
+        return [self._empty()]
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        family = self._empty()
+        for values, value in self._read():
+            family.add_metric(values, value)
+        return [family]
+
+    def _empty(self) -> CounterMetricFamily | GaugeMetricFamily:
+        name, meaning = self._head
+        return self._family(name, meaning, labels=self._labels)
 
 
 class By(Generic[M]):

@@ -23,6 +23,7 @@ from witness.config import WitnessSettings, read_settings
 from witness.conflicts import Conflicts
 from witness.copies import PublicCopies
 from witness.cosigner import Cosigner
+from witness.feeds import Feeds
 from witness.history import History
 from witness.keyring import Keyring
 from witness.lists import Puller, PullMetrics
@@ -153,6 +154,9 @@ async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
     clock = SystemClock()
     async with opened(settings, clock) as witness, Client() as client:
         cosigner, metrics = witness.cosigner, Metrics()
+        cosigner.tally.stated(await cosigner.heads())
+        cosigner.tally.measure(metrics)
+        feeds = Feeds(settings, cosigner, client.fetch, metrics)
         puller = Puller(settings, witness.database, client, clock, PullMetrics.of(settings, metrics))
         yield Node(
             vkey=cosigner.keyring.keys[0].vkey.format(),
@@ -165,6 +169,7 @@ async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
                 witness.history.save_for_ever,
                 witness.logs.refresh_for_ever,
                 puller.pull_for_ever,
+                feeds.run,
                 partial(witness.history.prune_for_ever, cosigner.conflicts.load),
             ),
         )

@@ -78,3 +78,15 @@ def test_a_name_is_declared_once() -> None:
 
 def test_the_process_is_measured_too() -> None:
     assert scrape(Metrics())["process_resident_memory_bytes{}"] > 0
+
+
+def test_numbers_kept_elsewhere_are_read_at_each_scrape() -> None:
+    metrics = Metrics()
+    kept = {("a", "good"): 1, ("b", "bad"): 2}
+    metrics.counted("answers", "Answers", ("origin", "outcome"), kept.items)
+    metrics.measured("size", "Size", ("origin",), lambda: [(("a",), 7)])
+    kept["a", "good"] += 1
+    shown = metrics.exposition().decode()
+    assert 'sameview_answers_total{origin="a",outcome="good"} 2.0' in shown
+    assert 'sameview_answers_total{origin="b",outcome="bad"} 2.0' in shown
+    assert 'sameview_size{origin="a"} 7.0' in shown
