@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+CHECKOUT = Path(__file__).resolve().parent.parent
 GIT_SECONDS = 5.0  # it answers in milliseconds, or the disk is gone
+UNKNOWN = "unknown"
 
 
-def version_document() -> Mapping[str, str]:
+def version_document(checkout: Path = CHECKOUT) -> Mapping[str, str]:
     """Version and commit; the commit is ``unknown`` outside a checkout."""
-    return {"version": version("sameview"), "commit": _commit() or "unknown"}
+    return {"version": version("sameview"), "commit": _commit(checkout) or UNKNOWN}
 
 
 def version_line() -> str:
@@ -19,8 +21,8 @@ def version_line() -> str:
     return f"sameview {document['version']} (commit {document['commit']})"
 
 
-def _commit() -> str | None:
-    checkout = Path(__file__).resolve().parent.parent
+def _commit(checkout: Path) -> str | None:
+    # An installed package may lie below a checkout of something else.
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]

@@ -33,7 +33,7 @@ def serve(config: Path) -> int:
 
 @log.command()
 @click.argument("url")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--batch", is_flag=True, help="Send up to 256 entries in one request.")
 @click.option(
     "--proof-out", type=click.Path(path_type=Path, file_okay=False), help="Write a .tlog-proof for each entry here."

@@ -146,9 +146,9 @@ def test_verifying_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None
     (tmp_path / "policy").write_bytes(policy().format())
     files = [str(tmp_path / name) for name in ("proof", "entry", "policy")]
     code = (
-        "import sys; from sameview.cli import run\n"
+        "import sys; before = set(sys.modules); from sameview.cli import run\n"
         "code = run(['verify', 'proof', sys.argv[1], '--entry', sys.argv[2], '--policy', sys.argv[3], '--explain'])\n"
-        "loaded = sorted(sys.modules); import json; print(json.dumps([code, loaded]))"
+        "loaded = sorted(set(sys.modules) - before); import json; print(json.dumps([code, loaded]))"
     )
     command = [sys.executable, "-c", code, *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=SECONDS, check=True)

@@ -206,7 +206,7 @@ def test_an_entry_that_is_too_large_is_not_sent(sameview: Sameview, tmp_path: Pa
 def test_a_file_that_cannot_be_read_ends_with_2(sameview: Sameview, tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         ran = sameview("log", "add", "http://127.0.0.1:1", path)
-        assert (ran.code, ran.out) == (2, "")
+        assert (ran.code, ran.out, ran.err.startswith(f"sameview: cannot read {path}: ")) == (2, "", True)
 
 
 def test_a_log_that_cannot_be_reached_ends_with_3(sameview: Sameview, files: list[Path]) -> None:
