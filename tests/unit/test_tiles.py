@@ -164,6 +164,21 @@ def test_a_bundle_path_is_below_tile_entries(path: str) -> None:
         EntryBundle.parse(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("tile/64/000", "larger than 63"),
+        ("tile/0/000.p/256", "1 to 255"),
+        ("tile/0/x000/001", "leading zeros"),
+        ("tile/0/x009/x223/x372/x036/x854/x775/808", "larger than 2"),
+        ("tile/0", "not the path of a tile"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(path: str, reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
+        Tile.parse(path)
+
+
 def test_a_refusal_does_not_repeat_what_was_sent() -> None:
     for path in ["tile/0/secret", "tile/77/123", "tile/0/000.p/777", "tile/0/x000/345"]:
         with pytest.raises(FormatError) as refusal:
