@@ -52,8 +52,8 @@ def fsck(
         root_hash = encode_base64(head.root_hash).decode()
         click.echo(json.dumps({**document, "tiles": checked.tiles, "root_hash": root_hash}))
     else:
-        what = f"{checked.tiles} tiles" + ("" if tiles_only else f" and {checked.entries} entries")
-        click.echo(f"OK: {printable(head.origin)} at size {head.size}: {what} hash to the signed root")
+        what = f"every tile ({checked.tiles})" + ("" if tiles_only else f" and entry ({checked.entries})")
+        click.echo(f"OK: {printable(head.origin)} at size {head.size}: {what} hashes to the signed root")
     return HOLDS
 
 

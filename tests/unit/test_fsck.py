@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -354,7 +355,7 @@ def test_a_tessera_log_passes_at_every_size(sameview: Sameview, size: int) -> No
 def test_a_tessera_log_passes_with_the_checkpoint_it_serves(sameview: Sameview) -> None:
     folder, keys = tessera()
     ran = sameview("fsck", folder, "--vkey", keys["vkey"])
-    said = "OK: example.com/log/testdata at size 15: 1 tiles and 15 entries hash to the signed root\n"
+    said = "OK: example.com/log/testdata at size 15: every tile (1) and entry (15) hashes to the signed root\n"
     assert (ran.code, ran.out, ran.err) == (0, said, "")
     bundle = (folder / "tile/entries/000.p/15").read_bytes()
     assert [entry.decode() for entry in parse_entries(bundle, 15)] == keys["entries"]
@@ -390,7 +391,10 @@ def mirror(tmp_path: Path) -> tuple[Path, str, str]:
 def test_a_mirror_made_by_sunlight_passes(sameview: Sameview, mirror: tuple[Path, str, str]) -> None:
     folder, key, log_key = mirror
     ran = sameview("fsck", folder, "--vkey", key, "--tiles-only")
-    assert (ran.code, ran.out) == (0, "OK: rome2026h1.example.org at size 300: 3 tiles hash to the signed root\n")
+    assert (ran.code, ran.out) == (
+        0,
+        "OK: rome2026h1.example.org at size 300: every tile (3) hashes to the signed root\n",
+    )
     both = ("--vkey", key, "--vkey", log_key, "--origin", "rome2026h1.example.org")
     assert sameview("fsck", folder, *both, "--tiles-only").code == 0
     assert sameview("fsck", folder, "--vkey", log_key, "--tiles-only").code == 1  # it has signed nothing here
@@ -448,3 +452,10 @@ def test_progress_is_told_now_and_then_and_at_the_end(capsys: pytest.CaptureFixt
     for done in (256, 16384, 16640, 20000):
         show_progress(done, 20000)
     assert capsys.readouterr() == ("", "\r16,384 of 20,000 entries\r20,000 of 20,000 entries\n")
+
+
+def test_progress_is_shown_on_a_terminal_only(sameview: Sameview, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, keys = tessera()
+    assert sameview("fsck", folder, "--vkey", keys["vkey"]).err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert sameview("fsck", folder, "--vkey", keys["vkey"]).err == "\r15 of 15 entries\n"
