@@ -160,7 +160,7 @@ async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
         puller = Puller(settings, witness.database, client, clock, PullMetrics.of(settings, metrics))
         yield Node(
             vkey=cosigner.keyring.keys[0].vkey.format(),
-            app=witness_app(cosigner, metrics),
+            app=witness_app(cosigner, metrics, settings.url),
             operator_app=operator_app(cosigner, metrics),
             tasks=(
                 witness.database.wait_failed,

@@ -10,6 +10,7 @@ from functools import partial
 from hashlib import sha256
 from typing import assert_never, get_args
 
+import msgspec
 from prometheus_client import Counter
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,17 +28,24 @@ from tlog.text import encode_base64, parse_decimal
 from witness.copies import DamagedCopy
 from witness.core import BadRequest, NotProven, NotSigned, UnknownLog
 from witness.cosigner import Answer, ConvictedLog, Cosigned, Cosigner, NoKey, OnHold, OverBudget, outcome_of
+from witness.page import about, page, status
 from witness.store import Conflicting, Convicted
 
 NOTE_MEDIA_TYPE = "text/plain; charset=utf-8"
 RETRY = {"retry-after": "60"}  # what we wait for then is an operator, a peer or a clock
 # A browser-based auditor may read public copies; nobody may keep an old one.
 PUBLIC_HEADERS = {"cache-control": "no-store", "access-control-allow-origin": "*"}
+PAGE_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 MAX_PAGE = 100  # conflicts in one answer: with notes and evidence a few megabytes at most
 
 
-def witness_app(cosigner: Cosigner, metrics: Metrics) -> Starlette:
-    """The public interface: tlog-witness, the list of logs, our keys, and what was refused."""
+def witness_app(cosigner: Cosigner, metrics: Metrics, url: str | None = None) -> Starlette:
+    """The public interface: tlog-witness, logs, keys, refused heads, the page; ``url`` is where others find it."""
     answers = metrics.counters(
         "witness_answers",
         "Answers to add-checkpoint requests, by outcome",
@@ -55,6 +63,9 @@ def witness_app(cosigner: Cosigner, metrics: Metrics) -> Starlette:
             Route("/v1/keys", partial(_keys, cosigner), methods=["GET"]),
             Route("/v1/conflicts", partial(_conflicts, cosigner, _conflict), methods=["GET"]),
             Route("/v1/evidence", partial(_evidence, cosigner), methods=["POST"]),
+            Route("/", partial(_page, cosigner), methods=["GET"]),
+            Route("/status", partial(_status, cosigner), methods=["GET"]),
+            Route("/witness.v0.json", partial(_about, cosigner, url, version_document()["version"]), methods=["GET"]),
         ]
     )
 
@@ -138,6 +149,22 @@ async def _logs(cosigner: Cosigner, _request: Request) -> Response:
             }
         )
     return JSONResponse({"logs": logs})
+
+
+async def _page(cosigner: Cosigner, request: Request) -> Response:
+    shown = await status(cosigner, request.query_params.get("after", ""))
+    return bare(200, page(shown).encode(), "text/html; charset=utf-8", PAGE_HEADERS)
+
+
+async def _status(cosigner: Cosigner, request: Request) -> Response:
+    shown = await status(cosigner, request.query_params.get("after", ""))
+    return bare(200, msgspec.json.encode(shown), "application/json", PUBLIC_HEADERS)
+
+
+async def _about(cosigner: Cosigner, url: str | None, version: str, _request: Request) -> Response:
+    if url is None:
+        return refusal(404, "this witness does not say where others reach it: its operator sets `url`")
+    return JSONResponse(about(cosigner, url, version), headers=PUBLIC_HEADERS)
 
 
 async def _keys(cosigner: Cosigner, _request: Request) -> Response:

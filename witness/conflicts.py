@@ -82,6 +82,10 @@ class Conflicts:
             self.convicted[verdict.origin] = found
         return self.convicted[verdict.origin]
 
+    def count(self, origin: str) -> int:
+        """How many refused heads of a log are kept."""
+        return len(self._kept.get(origin, ()))
+
     async def page(self, after: int, limit: int) -> list[Conflicting]:
         """Kept heads in the order in which they came."""
         return await read_conflicts(self._database, after, limit)

@@ -93,7 +93,7 @@ class Cosigner:
         self.hold: str | None = None
         """Why nothing is signed at present."""
         self._register = register
-        self._clock = clock
+        self.clock = clock
 
     async def add_checkpoint(self, body: bytes) -> Answer:
         """Answer one add-checkpoint request (c2sp.org/tlog-witness)."""
@@ -120,7 +120,7 @@ class Cosigner:
 
     async def problems(self) -> list[str]:
         """Why this witness cannot cosign now, for its operator."""
-        now = self._clock.now()
+        now = self.clock.now()
         behind = max((head.time for head in await self.heads()), default=0) - now
         clock = f"the clock is {behind} seconds behind the last cosignature: set it right; until then we refuse"
         return [
@@ -134,14 +134,14 @@ class Cosigner:
         checkpoint = submission.checkpoint
         if checkpoint.origin in self.conflicts.convicted:
             return ConvictedLog()
-        wait = self.budgets.charge(checkpoint.origin, self._clock.now_ms())
+        wait = self.budgets.charge(checkpoint.origin, self.clock.now_ms())
         if wait is not None:
             return OverBudget(wait)
         if self.hold is not None:
             return OnHold(self.hold)
         for _ in range(REDECISIONS):
             known = await self.head(checkpoint.origin)
-            decision = decide(known, submission.old_size, checkpoint.checkpoint, submission.path, self._clock.now())
+            decision = decide(known, submission.old_size, checkpoint.checkpoint, submission.path, self.clock.now())
             match decision:
                 case Advance() | Refresh():
                     answer = await self._cosign(submission, known, decision)

@@ -26,10 +26,6 @@ class Tally:
         """Take note of what was stated last."""
         self._heads.update((head.origin, head) for head in heads)
 
-    def outcomes(self, origin: str) -> dict[str, int]:
-        """How often a request for this log ended in which way."""
-        return {outcome: count for (of, outcome), count in sorted(self.answers.items()) if of == origin}
-
     def measure(self, metrics: Metrics) -> None:
         """Show all of it as metrics."""
         metrics.counted(
