@@ -117,7 +117,7 @@ class Judged:
 
     def explain(self) -> tuple[str, ...]:
         """Say it in sentences: each key first, then the policy's witnesses, groups and quorum."""
-        failures = (f"{_title('key', error.key)}: its signature does not verify, {error}" for error in self.failures)
+        failures = (f"{_title('key', error.key)}: its line fails, {error}" for error in self.failures)
         verdict = () if self.verdict is None else self.verdict.explain()
         return (*failures, *self._explain_keys(), *verdict)
 

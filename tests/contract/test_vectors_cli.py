@@ -162,7 +162,7 @@ def test_a_cosignature_moved_to_another_tree_spoils_the_checkpoint(sameview: Sam
     (tmp_path / "forged").write_bytes(Note(one.text, lines).format())
     ran = sameview("verify", "checkpoint", tmp_path / "forged", "--policy", policy, "--explain")
     assert (ran.code, ran.out.split("\n")[0]) == (1, "FAILED: the signature by rgdd.se/poc-witness does not verify")
-    assert "  - key rgdd.se/poc-witness (cosignature ed25519): its signature does not verify" in ran.out
+    assert "  - key rgdd.se/poc-witness (cosignature ed25519): its line fails, the signature does not verify" in ran.out
     assert "  - witness remora (remora.n621.de): cosigned at Unix time" in ran.out
 
 

@@ -265,7 +265,7 @@ def test_explains_which_of_the_given_keys_signed() -> None:
 def test_explains_which_signature_fails() -> None:
     raw = damaged(signed(LOG, W1), LOG)
     assert trust(policy=policy("quorum w1")).open(raw).explain() == (
-        f"key {ORIGIN} (ed25519): its signature does not verify, the signature does not verify",
+        f"key {ORIGIN} (ed25519): its line fails, the signature does not verify",
         f"witness w1 ({W1.name}): cosigned at Unix time {NOW}",
         f"witness w2 ({W2.name}): no cosignature",
         "quorum w1: met",
