@@ -26,6 +26,7 @@ else:
 
 
 COMMANDS = {
+    "conformance": ("sameview.commands.conformance", "Test somebody's witness against the specification."),
     "demo": ("sameview.commands.demo", "Run a federation on this machine, let the log lie, and verify the evidence."),
     "fsck": ("sameview.commands.fsck", "Re-derive every tile, entry bundle and the root of a log."),
     "keygen": ("sameview.commands.keys", "Make a key and print its vkey."),
