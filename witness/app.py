@@ -101,9 +101,8 @@ def _response(answer: Answer) -> Response:
         case ConvictedLog():
             return refusal(403, "evidence shows that this log contradicted itself: it gets no cosignature any more")
         case OverBudget(seconds):
-            return refusal(
-                429, "this log has had its requests of today: see Retry-After", {"retry-after": str(seconds)}
-            )
+            later = {"retry-after": str(seconds)}
+            return refusal(429, "this log has used up its requests for now: Retry-After says when to ask again", later)
         case NoKey():
             return refusal(400, "no key of this witness signs this checkpoint: leave its extension lines out")
         case OnHold(reason):

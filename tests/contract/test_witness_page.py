@@ -2,16 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+from runtime.client import Client
 from runtime.metrics import Metrics
 from tests.fakes import FakeClock
 from tests.keys import log_key
-from tests.nodes import make_witness, open_witness
+from tests.nodes import make_witness, open_witness, witness_settings
 from tests.served import served
 from tests.vectors import vector
 from tests.witness_logs import FORK, KEYS, LOGS, ORIGIN, PUBLIC, VERIFIERS, submission
-from witness.app import witness_app
+from witness.__main__ import opened
+from witness.app import operator_app, witness_app
+from witness.config import FeedConfig
+from witness.cosigner import Answer, outcome_of
+from witness.feeds import Feeds
+from witness.lists import PullMetrics
 from witness.page import MAX_ROWS, page, status
 
 HOSTILE = "log.example/<script>\"&'"
@@ -129,3 +137,29 @@ async def test_the_documents_have_the_fields_that_the_description_requires(tmp_p
         assert set(shown) == schemas["Status"]
         assert set(shown["logs"][0]) == schemas["LogStatus"]
         assert set(json.loads((await public.get("/witness.v0.json")).body)) == schemas["About"]
+
+
+async def test_every_metric_is_documented(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "witness.md").read_text()
+    await make_witness(tmp_path)
+    settings = replace(
+        witness_settings(tmp_path, LOGS, KEYS),
+        lists=("https://lists.example/l",),
+        feeds=(FeedConfig(origin=ORIGIN, url="https://log.example"),),
+    )
+    async with opened(settings, FakeClock()) as ours, Client() as client:
+        metrics = Metrics()
+        ours.cosigner.tally.measure(metrics)
+        PullMetrics.of(settings, metrics)
+        Feeds(settings, ours.cosigner, client.fetch, metrics)
+        witness_app(ours.cosigner, metrics)
+        operator_app(ours.cosigner, metrics)
+        names = re.findall(r"^# TYPE (sameview_\S+)", metrics.exposition().decode(), re.M)
+        families = {name for name in names if not name.endswith("_created")}
+        assert len(families) >= 10
+        assert {name for name in families if f"`{name}{{" not in manual and f"`{name}`" not in manual} == set()
+
+
+def test_every_outcome_is_documented() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "witness.md").read_text()
+    assert {outcome for outcome in map(outcome_of, get_args(Answer)) if f"`{outcome}`" not in manual} == set()
