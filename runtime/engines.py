@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceE
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
+from runtime import sqlite_here
 from runtime.errors import CannotTell, UsageError
 from runtime.files import sync_directory
 
@@ -85,12 +86,12 @@ class SQLitePlace:
             raise UsageError(f"cannot make the database {self.path}: {error.strerror}") from None
 
     def writer(self) -> AsyncEngine:
-        return self._engine("BEGIN IMMEDIATE", 1, "PRAGMA synchronous=FULL")
+        return self._engine("BEGIN IMMEDIATE", 1, "PRAGMA synchronous=FULL", async_creator_fn=sqlite_here.connect)
 
     def reader(self) -> AsyncEngine:
         return self._engine("BEGIN", READERS, "PRAGMA query_only=ON")
 
-    def _engine(self, begin: str, connections: int, pragma: str) -> AsyncEngine:
+    def _engine(self, begin: str, connections: int, pragma: str, **arguments: object) -> AsyncEngine:
         # mode=rw: a file that disappeared is an error, and never an empty database in its place.
         url = URL.create(
             "sqlite+aiosqlite",
@@ -100,7 +101,7 @@ class SQLitePlace:
         engine = create_async_engine(
             url,
             # No implicit transactions: the driver's own begin too late, and not before every statement that writes.
-            connect_args={"isolation_level": None, "timeout": BUSY_MS / 1000},
+            connect_args={"isolation_level": None, "timeout": BUSY_MS / 1000, **arguments},
             poolclass=AsyncAdaptedQueuePool,
             pool_size=connections,
             max_overflow=0,
