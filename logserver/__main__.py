@@ -12,6 +12,7 @@ from logserver.app import LogApp
 from logserver.config import LogSettings, read_settings
 from logserver.cosign import Witnesses
 from logserver.files import PublicFiles
+from logserver.history import History
 from logserver.integrate import resume
 from logserver.metrics import LogMetrics
 from logserver.store import METADATA, Sequencer, load_tree
@@ -62,12 +63,14 @@ async def _node(settings: LogSettings) -> AsyncIterator[Node]:
             published = read_published(files, signers, settings.policy)
             known = await register.latest(settings.origin)
             # Before anything is admitted: an entry must not get an index in a tree that cannot be signed.
+            history = History(database, settings.history_days)
             integrator = await resume(sequencer, database, files, known.value if known else None, published)
             publisher = Publisher(
                 _publishing(settings),
                 sequencer,
                 integrator,
                 files,
+                history,
                 register,
                 signers,
                 Witnesses(settings.policy, client, log_metrics) if settings.policy else None,
@@ -77,7 +80,7 @@ async def _node(settings: LogSettings) -> AsyncIterator[Node]:
             )
             yield Node(
                 vkey=signers[0].vkey.format(),
-                app=LogApp(sequencer, files, lambda: publisher.published, log_metrics).app(),
+                app=LogApp(sequencer, files, lambda: publisher.published, history, log_metrics).app(),
                 operator_app=Starlette(routes=operator_routes(metrics, publisher.problems, version_document())),
                 tasks=(publisher.run, database.wait_failed, register.wait_lost),
             )

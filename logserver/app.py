@@ -1,6 +1,7 @@
 """The log over HTTP: adding entries, the static files, and proofs."""
 
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import trio
@@ -11,6 +12,7 @@ from starlette.routing import Route
 
 from logserver.core import parse_batch
 from logserver.files import PublicFiles
+from logserver.history import History, Published, Question
 from logserver.metrics import LogMetrics
 from logserver.store import Sequencer
 from runtime.http import bare, read_body, refusal
@@ -27,6 +29,7 @@ from tlog.tlog_proof import TlogProof
 ADDS_AT_ONCE = 768
 BATCHES_AT_ONCE = 64
 ADDED_BYTES_AT_ONCE = 128 * 1024 * 1024  # of each of the two; seven of the largest batches
+MAX_PAGE = 500  # checkpoints in one answer: under SQLite's oldest limit of 999 bound variables
 RETRY_SECONDS = 1  # a group commit takes milliseconds: by then there is room again
 
 # A browser-based auditor may read what is public.
@@ -36,6 +39,8 @@ FRESH = {"cache-control": "no-cache", **ANYBODY}
 ABSENT = {"cache-control": "no-store", **ANYBODY}  # what is not there yet must not be remembered as missing
 TEXT = "text/plain; charset=utf-8"
 BINARY = "application/octet-stream"
+
+_KEY_ID = re.compile("[0-9a-f]{8}")
 
 Prove = Callable[[int, int, ReadNode], list[Hash]]
 
@@ -77,6 +82,7 @@ class LogApp:
         sequencer: Sequencer,
         files: PublicFiles,
         published: Callable[[], SignedCheckpoint | None],
+        history: History,
         metrics: LogMetrics,
         adds: Admission | None = None,
         batches: Admission | None = None,
@@ -84,6 +90,7 @@ class LogApp:
         self._sequencer = sequencer
         self._files = files
         self._published = published
+        self._history = history
         self._metrics = metrics
         # Apart, so that clients who send batches slowly keep nobody from adding single entries.
         self._adds = adds or Admission(ADDS_AT_ONCE)
@@ -100,6 +107,8 @@ class LogApp:
                 Route("/v1/proofs/entry/{index}", self._entry_proof, methods=["GET"]),
                 Route("/v1/proofs/inclusion", self._inclusion, methods=["GET"]),
                 Route("/v1/proofs/consistency", self._consistency, methods=["GET"]),
+                Route("/v1/checkpoints", self._checkpoints, methods=["GET"]),
+                Route("/v1/checkpoints/{size}", self._checkpoint_of, methods=["GET"]),
             ]
         )
         app.router.redirect_slashes = False  # each resource has one path, and clients of ours follow no redirects
@@ -196,3 +205,47 @@ class LogApp:
     async def _prove(self, prove: Prove, a: int, b: int, size: int) -> list[Hash]:
         # The nodes come from the published tree's tiles: the partial ones of a smaller size may be gone.
         return await trio.to_thread.run_sync(prove, a, b, self._files.nodes(size))
+
+    async def _checkpoint_of(self, request: Request) -> Response:
+        try:
+            size = parse_decimal(request.path_params["size"].encode(), "the size")
+        except FormatError as error:
+            return refusal(400, str(error))
+        note = await self._history.note(size)
+        if note is None:
+            return refusal(404, "no checkpoint of this size is kept: see /v1/checkpoints for those that are", ABSENT)
+        return bare(200, note, TEXT, FRESH)
+
+    async def _checkpoints(self, request: Request) -> Response:
+        try:
+            question = _question(request.query_params)
+        except FormatError as error:
+            return refusal(400, f"{error}: leave out what you do not want to say")
+        page = await self._history.page(question)
+        last = page[-1].head.size if len(page) == question.limit else None
+        return JSONResponse({"checkpoints": [_document(one) for one in page], "next": last}, headers=FRESH)
+
+
+def _question(asked: Mapping[str, str]) -> Question:
+    numbers = {
+        name: parse_decimal(asked[name].encode(), f"{name}=")
+        for name in ("after", "limit", "min_size", "max_size", "since", "until")
+        if name in asked
+    }
+    if not 1 <= numbers.get("limit", 1) <= MAX_PAGE:
+        raise FormatError(f"limit= is not between 1 and {MAX_PAGE}")
+    key = asked.get("key")
+    if key is not None and not _KEY_ID.fullmatch(key):
+        raise FormatError("key= is not a key ID of eight hexadecimal digits")
+    return Question(**numbers, key_id=None if key is None else bytes.fromhex(key), witness=asked.get("witness"))
+
+
+def _document(published: Published) -> dict[str, object]:
+    return {
+        "size": published.head.size,
+        "root_hash": encode_base64(published.head.root_hash).decode(),
+        "time": published.time,
+        "signatures": [
+            {"name": one.key_name, "key_id": one.key_id.hex(), "time": one.time} for one in published.signatures
+        ],
+    }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -38,6 +38,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     on_missing_quorum: MissingQuorum = "hold"
     publish_interval: float = 1.0
     refresh_interval: float = 60.0
+    history_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 30
     dedup: Dedup = "all"
     database: str = "sqlite"
     storage: str = "file"
@@ -61,6 +62,8 @@ class LogSettings:
     """Seconds between two checkpoints of a growing log."""
     refresh_interval: float
     """Seconds after which the checkpoint of an idle log is signed and cosigned again, to show that it is alive."""
+    history_days: int
+    """For how long published checkpoints can be asked for."""
     dedup: Dedup
 
 
@@ -95,6 +98,7 @@ def read_settings(path: Path) -> LogSettings:
         on_missing_quorum=config.on_missing_quorum,
         publish_interval=config.publish_interval,
         refresh_interval=config.refresh_interval,
+        history_days=config.history_days,
         dedup=config.dedup,
     )
     _check_places(path, settings)

@@ -2,7 +2,7 @@
 
 A batch of entries is one row: the entries, and the tree they lead to. Its commit is the durability point: before it
 nothing was promised, after it the entries have their indexes for ever. The entry table maps leaf hashes to first
-indexes, so that the same entry gets the same answer again.
+indexes, so that the same entry gets the same answer again. What was published is kept beside, for those who ask later.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, func, insert, select
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from logserver.config import Dedup
@@ -36,6 +36,26 @@ ENTRY = Table(
     METADATA,
     Column("leaf_hash", LargeBinary, primary_key=True),
     Column("first_index", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+CHECKPOINT = Table(
+    "checkpoint",
+    METADATA,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("time", BigInteger, nullable=False, index=True, comment="when it was published last, in Unix seconds"),
+    Column("note", LargeBinary, nullable=False),
+)
+
+SIGNATURE = Table(
+    "checkpoint_signature",
+    METADATA,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_name", String, primary_key=True),
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("time", BigInteger, comment="that the signature states, in Unix seconds"),
+    Index("checkpoint_signature_by_key", "key_name", "key_id"),
     sqlite_with_rowid=False,
 )
 

@@ -18,6 +18,7 @@ import trio
 from logserver.core import choose
 from logserver.cosign import Witnesses
 from logserver.files import PublicFiles
+from logserver.history import History
 from logserver.integrate import HistoryBroken, Integrator
 from logserver.metrics import CLOCK_BEHIND, HELD, LogMetrics
 from logserver.store import Sequencer
@@ -60,6 +61,7 @@ class Publisher:
         sequencer: Sequencer,
         integrator: Integrator,
         files: PublicFiles,
+        history: History,
         register: Register,
         signers: Sequence[Signer],
         witnesses: Witnesses | None,
@@ -71,6 +73,7 @@ class Publisher:
         self._sequencer = sequencer
         self._integrator = integrator
         self._files = files
+        self._history = history
         self._register = register
         self._signers = signers
         self._witnesses = witnesses
@@ -109,6 +112,7 @@ class Publisher:
         if chosen is None:
             self._metrics.not_published(HELD)
             return
+        await self._history.record(chosen, self._clock.now())
         # SPEC: T-2 the newest checkpoint is public once it is on disk: a restart shows this note or a stronger one.
         await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
         self.published = chosen

@@ -9,6 +9,7 @@ from logserver.app import LogApp
 from logserver.config import Dedup
 from logserver.cosign import Patience, Witnesses
 from logserver.files import PublicFiles
+from logserver.history import History
 from logserver.integrate import resume
 from logserver.metrics import LogMetrics
 from logserver.store import METADATA, Sequencer, load_tree
@@ -32,6 +33,7 @@ class OpenLog:
     sequencer: Sequencer
     files: PublicFiles
     metrics: Metrics
+    history: History
     app: LogApp
 
     async def add(self, *entries: bytes) -> tuple[int, ...]:
@@ -57,6 +59,7 @@ async def open_log(
     dedup: Dedup = "all",
     patience: Patience | None = None,
     interval: float = 1.0,
+    history_days: int = 30,
     files: PublicFiles | None = None,
     wrap_register: Callable[[Register], Register] = lambda register: register,
     wrap_signer: Callable[[Signer], Signer] = lambda signer: signer,
@@ -72,12 +75,14 @@ async def open_log(
             sequencer = Sequencer(database, await load_tree(database), dedup)
             published = read_published(files, signers, policy)
             known = await register.latest(origin)
+            history = History(database, history_days)
             integrator = await resume(sequencer, database, files, known.value if known else None, published)
             publisher = Publisher(
                 Publishing(origin, policy, hold, interval, refresh=60.0),
                 sequencer,
                 integrator,
                 files,
+                history,
                 wrap_register(register),
                 signers,
                 Witnesses(policy, client, log_metrics, patience) if policy else None,
@@ -85,8 +90,8 @@ async def open_log(
                 log_metrics,
                 published,
             )
-            app = LogApp(sequencer, files, lambda: publisher.published, log_metrics)
-            yield OpenLog(publisher, sequencer, files, metrics, app)
+            app = LogApp(sequencer, files, lambda: publisher.published, history, log_metrics)
+            yield OpenLog(publisher, sequencer, files, metrics, history, app)
 
 
 @asynccontextmanager

@@ -160,7 +160,13 @@ async def test_a_log_without_room_says_so_before_it_reads(tmp_path: Path) -> Non
     await make_log(tmp_path, ORIGIN)
     async with open_log(tmp_path, KEYS) as opened:
         full = LogApp(
-            opened.sequencer, opened.files, lambda: None, LogMetrics(Metrics()), Admission(0), Admission(9, bytes=99)
+            opened.sequencer,
+            opened.files,
+            lambda: None,
+            opened.history,
+            LogMetrics(Metrics()),
+            Admission(0),
+            Admission(9, bytes=99),
         )
         async with served(full.app()) as asked:
             one = await asked.post("/add", b"a")

@@ -54,6 +54,7 @@ def test_what_is_left_out_has_the_documented_value(tmp_path: Path) -> None:
         on_missing_quorum="hold",
         publish_interval=1.0,
         refresh_interval=60.0,
+        history_days=30,
         dedup="all",
     )
 
@@ -99,6 +100,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no interval": ({"publish_interval": "0"}, "`publish_interval` must be between 0.01 and 86400"),
     "an endless interval": ({"publish_interval": "inf"}, "`publish_interval` must be between"),
     "no number": ({"refresh_interval": "nan"}, "`refresh_interval` must be between"),
+    "no history": ({"history_days": "0"}, "`history_days`"),
     "no word": ({"on_missing_quorum": '"wait"'}, "`on_missing_quorum`"),
     "no dedup": ({"dedup": "true"}, "`dedup`"),
     "no policy file": ({"policy": '"absent.txt"'}, "the policy file cannot be read"),

@@ -1,0 +1,130 @@
+"""The checkpoints that a log has published, asked for afterwards."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import FakeClock
+from tests.keys import NOW, log_key, mldsa_key, witness_key
+from tests.log_nodes import make_log, open_log
+from tests.served import Served, served
+from tests.witnesses import ScriptedWitness, cosign, policy_of, says
+from tlog.signed_checkpoint import open_checkpoint
+from tlog.text import encode_base64
+
+ORIGIN = "log.example/one"
+KEYS = [log_key(ORIGIN), mldsa_key(ORIGIN)]
+DAY = 86400
+
+
+@asynccontextmanager
+async def log_with_history(directory: Path) -> AsyncIterator[Served]:
+    """Sizes 0 to 9, published ten seconds apart; a witness cosigned the even ones."""
+    clock = FakeClock(NOW)
+    witness = ScriptedWitness(witness_key(), cosign)
+    await make_log(directory, ORIGIN)
+    async with served(witness.app()) as asked:
+        witness.url = asked.url
+        policy = policy_of(KEYS[0], [witness])
+        async with (
+            open_log(directory, KEYS, policy=policy, hold=False, clock=clock) as opened,
+            served(opened.app.app()) as ours,
+        ):
+            for size in range(10):
+                witness.answer = says(500) if size % 2 else cosign
+                await opened.publisher.publish()
+                clock.advance(10)
+                await opened.add(b"entry %d" % size)
+            yield ours
+
+
+async def sizes(asked: Served, query: str) -> tuple[list[int], int | None]:
+    document: dict[str, Any] = json.loads((await asked.get(f"/v1/checkpoints{query}")).body)
+    return [one["size"] for one in document["checkpoints"]], document["next"]
+
+
+async def test_everything_that_was_published_is_listed(tmp_path: Path) -> None:
+    async with log_with_history(tmp_path) as asked:
+        assert await sizes(asked, "") == (list(range(10)), None)
+        first = json.loads((await asked.get("/v1/checkpoints?limit=1")).body)["checkpoints"][0]
+        note = open_checkpoint((await asked.get("/v1/checkpoints/0")).body, [key.verifier_key for key in KEYS])
+        assert (first["size"], first["time"]) == (0, NOW)
+        assert first["root_hash"] == encode_base64(note.root_hash).decode()
+        expected = [(key.name, key.verifier_key.id.hex()) for key in (*KEYS, witness_key())]
+        assert {(one["name"], one["key_id"]) for one in first["signatures"]} == set(expected)
+        assert {one["time"] for one in first["signatures"]} == {None, NOW}
+
+
+async def test_pages_follow_each_other(tmp_path: Path) -> None:
+    async with log_with_history(tmp_path) as asked:
+        assert await sizes(asked, "?limit=4") == ([0, 1, 2, 3], 3)
+        assert await sizes(asked, "?limit=4&after=3") == ([4, 5, 6, 7], 7)
+        assert await sizes(asked, "?limit=4&after=7") == ([8, 9], None)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("?min_size=3&max_size=5", [3, 4, 5]),
+        (f"?since={NOW + 20}&until={NOW + 40}", [2, 3, 4]),
+        ("?witness=witness.example/one", [0, 2, 4, 6, 8]),
+        ("?witness=witness.example/two", []),
+        (f"?key={witness_key().verifier_key.id.hex()}", [0, 2, 4, 6, 8]),
+        (f"?key={KEYS[1].verifier_key.id.hex()}&min_size=8", [8, 9]),
+        ("?key=00000000", []),
+        (f"?witness=witness.example/one&min_size=1&until={NOW + 50}&limit=1", [2]),
+        ("?after=9223372036854775807", []),
+    ],
+)
+async def test_a_question_narrows_the_list(query: str, expected: list[int], tmp_path: Path) -> None:
+    async with log_with_history(tmp_path) as asked:
+        assert (await sizes(asked, query))[0] == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?limit=0", "?limit=501", "?limit=x", "?after=-1", "?min_size=01", "?since=", "?key=abc", "?key=0000000G"],
+)
+async def test_a_question_that_is_none_is_refused(query: str, tmp_path: Path) -> None:
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS) as opened, served(opened.app.app()) as asked:
+        assert (await asked.get(f"/v1/checkpoints{query}")).status == 400
+
+
+async def test_a_checkpoint_of_a_size_is_the_note_that_was_published(tmp_path: Path) -> None:
+    async with log_with_history(tmp_path) as asked:
+        assert (await asked.get("/v1/checkpoints/9")).body == (await asked.get("/checkpoint")).body
+        answers = [await asked.get(f"/v1/checkpoints/{size}") for size in ("10", "007", "x")]
+        assert [answer.status for answer in answers] == [404, 400, 400]
+
+
+async def test_of_one_size_the_note_that_was_published_last_is_kept(tmp_path: Path) -> None:
+    clock = FakeClock(NOW)
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS, clock=clock) as opened, served(opened.app.app()) as asked:
+        await opened.publisher.publish()
+        clock.advance(60)
+        await opened.publisher.publish()
+        (only,) = json.loads((await asked.get("/v1/checkpoints")).body)["checkpoints"]
+        assert (only["time"], {one["time"] for one in only["signatures"]}) == (NOW + 60, {None, NOW + 60})
+
+
+async def test_what_is_older_than_configured_is_forgotten_and_the_newest_never(tmp_path: Path) -> None:
+    clock = FakeClock(NOW)
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS, clock=clock, history_days=2) as opened, served(opened.app.app()) as asked:
+        for entry in (b"a", b"b", b"c"):
+            await opened.add(entry)
+            await opened.publisher.publish()
+            clock.advance(1.5 * DAY)
+        assert (await sizes(asked, ""))[0] == [2, 3]
+        assert (await asked.get("/v1/checkpoints/1")).status == 404
+    async with open_log(tmp_path, KEYS, clock=clock, history_days=1) as opened, served(opened.app.app()) as asked:
+        clock.advance(100 * DAY)
+        assert (await sizes(asked, ""))[0] == [2, 3]
+        await opened.publisher.publish()
+        assert (await sizes(asked, ""))[0] == [3]
