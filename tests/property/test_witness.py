@@ -152,7 +152,10 @@ def test_a_witness_answers_as_the_reference_does(events: list[Event]) -> None:
         trio.run(compare, Path(directory), events)
 
 
+EVENTS_OUT_OF_ORDER: list[Event] = [Submit(0, 5, 0, False, False), Submit(0, 4, 0, False, False)]
+
+
 def test_a_reference_that_forgot_the_old_size_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reference, "status", lambda reference, event: 200)
     with tempfile.TemporaryDirectory() as directory, pytest.raises(AssertionError):
-        trio.run(compare, Path(directory), [Submit(0, 5, 0, False, False), Submit(0, 4, 0, False, False)])
+        trio.run(compare, Path(directory), EVENTS_OUT_OF_ORDER)

@@ -2,11 +2,27 @@
 
 import pytest
 
+from tests.forks import Tree, leaves, signed
 from tests.keys import cosign, log_key, mldsa_key, sign_checkpoint, witness_key
 from tlog.add_checkpoint import AddCheckpoint
+from tlog.advance import Statement
 from tlog.checkpoint import Checkpoint
-from tlog.hashing import leaf_hash
-from witness.core import BadRequest, NotSigned, Submission, UnknownLog, examine
+from tlog.evidence import Conviction, EvidenceType, same_size
+from tlog.hashing import Hash, TreeHead, leaf_hash
+from tlog.proofs import prove_consistency
+from tlog.signed_checkpoint import SignedCheckpoint
+from witness.core import (
+    BadRequest,
+    NotProven,
+    NotSigned,
+    Submission,
+    UnknownLog,
+    examine,
+    judge,
+    leads_elsewhere,
+    prove,
+    shows_more,
+)
 
 LOG = log_key()
 LOGS = {"log.example/one": (LOG.verifier_key,)}
@@ -126,3 +142,96 @@ def test_only_verified_lines_are_kept() -> None:
 def test_requests_are_judged_by_the_formatter_s_own_output() -> None:
     request = AddCheckpoint(0, (), SIGNED)
     assert isinstance(examine(request.format(), LOGS), Submission)
+
+
+# Heads that are refused although their log signed them.
+
+HONEST, FORK = Tree(leaves(20)), Tree(leaves(20, "fork", common=3))
+
+
+def opened(size: int, tree: Tree) -> SignedCheckpoint:
+    return signed(tree.head(size), LOG)
+
+
+def refused(old: int, new: int, tree: Tree, path: tuple[Hash, ...] | None = None) -> Submission:
+    proof = tuple(prove_consistency(old, new, tree.read)) if path is None else path
+    return Submission(old, proof, opened(new, tree))
+
+
+def stated(size: int, time: int = 100, tree: Tree = HONEST) -> Statement:
+    return Statement("log.example/one", size, tree.head(size).root_hash, time)
+
+
+@pytest.mark.parametrize(
+    ("submission", "known", "found"),
+    [
+        (refused(5, 5, FORK), opened(5, HONEST), EvidenceType.SAME_SIZE),
+        (refused(5, 9, FORK), opened(5, HONEST), EvidenceType.NON_CONSISTENT),
+        (refused(5, 9, FORK, ()), opened(5, HONEST), None),
+        (refused(4, 9, FORK), opened(4, HONEST), None),  # the proof does not name the root that it starts from
+        (refused(5, 9, HONEST), opened(5, HONEST), None),
+        (refused(5, 9, FORK), opened(0, HONEST), None),
+    ],
+)
+def test_what_a_refused_head_proves(
+    submission: Submission, known: SignedCheckpoint, found: EvidenceType | None
+) -> None:
+    """SPEC: W-20"""
+    evidence = prove(submission, [known])
+    assert (None if evidence is None else evidence.type) == found
+
+
+def test_a_wrong_empty_tree_proves_itself() -> None:
+    wrong = signed(TreeHead(0, leaf_hash(b"x")), LOG)
+    evidence = prove(Submission(0, (), wrong), [])
+    assert evidence is not None
+    assert evidence.type == EvidenceType.BAD_EMPTY_HEAD
+    assert prove(Submission(0, (leaf_hash(b"x"),), opened(0, HONEST)), []) is None
+
+
+def test_a_proof_that_leads_elsewhere_is_seen_without_the_old_note() -> None:
+    known = stated(5)
+    assert leads_elsewhere(refused(5, 9, FORK), known)
+    assert not leads_elsewhere(refused(5, 9, HONEST), known)
+    assert not leads_elsewhere(refused(5, 9, FORK, ()), known)
+
+
+def test_evidence_is_judged_by_the_keys_of_the_log_it_is_about() -> None:
+    bundle = same_size(opened(5, HONEST), opened(5, FORK)).format()
+    verdict = judge(bundle, LOGS)
+    assert isinstance(verdict, Conviction)
+    assert verdict.accused == LOG.verifier_key
+    assert judge(bundle, {}) == UnknownLog()
+    assert isinstance(judge(b"", LOGS), BadRequest)
+    assert isinstance(judge(bundle, {"log.example/one": (log_key(seed=5).verifier_key,)}), NotProven)
+
+
+OURS = witness_key("witness.example/us")
+
+
+@pytest.mark.parametrize(
+    ("known", "more"),
+    [
+        (None, True),
+        (stated(8), True),  # a larger tree
+        (stated(9, time=99), True),  # a later time
+        (stated(9, tree=FORK), True),  # another tree
+        (stated(9), False),
+        (stated(9, time=101), False),
+        (stated(10), False),
+    ],
+)
+def test_a_cosignature_that_the_register_does_not_know_is_seen(known: Statement | None, more: bool) -> None:
+    copy = cosign(opened(9, HONEST).raw, OURS, time=100)
+    own = [mldsa_key(OURS.name).verifier_key, OURS.verifier_key]
+    assert shows_more(copy, "log.example/one", own, known) == more
+
+
+@pytest.mark.parametrize("copy", [b"", opened(9, HONEST).raw])
+def test_what_is_not_our_cosignature_shows_nothing(copy: bytes) -> None:
+    assert not shows_more(copy, "log.example/one", [OURS.verifier_key], None)
+
+
+def test_a_cosignature_for_another_log_shows_nothing() -> None:
+    copy = cosign(opened(9, HONEST).raw, OURS)
+    assert not shows_more(copy, "log.example/two", [OURS.verifier_key], None)
