@@ -24,7 +24,8 @@ from gossip.core.turn import Turn
 from gossip.messages import EvidenceBundle
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError, SignatureError
-from tlog.evidence import Conviction, Evidence, verify_evidence
+from tlog.evidence import Conviction, Evidence, verified_only, verify_evidence
+from tlog.keys import VerifierKey
 
 
 def convict_own(turn: Turn, origin: bytes, evidence: Evidence) -> None:
@@ -44,6 +45,8 @@ def evidence_seen(turn: Turn, message: EvidenceBundle, peer: bytes) -> None:
             turn.emit(Count(Ignored.EVIDENCE_OF_UNKNOWN_LOG))
             return
         conviction = _verified(turn.state, log, evidence)
+        # Or a forged line that we cannot know would make others refuse what we pass on, and us too after a restart.
+        evidence = verified_only(evidence, _keys(turn.state, log), log.policy, log.origin)
     except SignatureError:
         # Perhaps the peer knows a key that we do not: a differing configuration is no attack.
         turn.emit(Count(Ignored.EVIDENCE_UNDER_UNKNOWN_KEY))
@@ -51,7 +54,7 @@ def evidence_seen(turn: Turn, message: EvidenceBundle, peer: bytes) -> None:
     except (FormatError, ProofError) as error:
         turn.emit(Refuse(f"evidence is refused: {error}"))
         return
-    _convict(turn, log, Held(conviction, message.bundle), evidence, peer)
+    _convict(turn, log, Held(conviction, evidence.format()), evidence, peer)
 
 
 def has_room(state: State, place: tuple[int, bytes, bytes]) -> bool:
@@ -60,8 +63,11 @@ def has_room(state: State, place: tuple[int, bytes, bytes]) -> bool:
 
 
 def _verified(state: State, log: Log, evidence: Evidence) -> Conviction:
-    keys = (*log.keys, *state.rules.observers)
-    return verify_evidence(evidence, keys, log.policy, log.origin)
+    return verify_evidence(evidence, _keys(state, log), log.policy, log.origin)
+
+
+def _keys(state: State, log: Log) -> tuple[VerifierKey, ...]:
+    return (*log.keys, *state.rules.observers)
 
 
 def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | None) -> None:

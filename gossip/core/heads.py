@@ -206,10 +206,10 @@ def _parsed(raw: bytes) -> Note:
 
 
 def _has_quorum(turn: Turn, log: Log, signed: SignedCheckpoint) -> bool:
-    """Tell whether the policy is satisfied by witnesses that were not convicted themselves."""
-    liars = {held.conviction.accused for held in turn.state.evidence.values()}
+    """Tell whether the policy is satisfied by witnesses that were not convicted themselves, under any of their keys."""
+    liars = {held.conviction.accused.name for held in turn.state.evidence.values()}
     verdicts = log.policy.cosigned(signed).witnesses
-    honest = (one.witness for one in verdicts if one.counts and one.witness.key not in liars)
+    honest = (one.witness for one in verdicts if one.counts and one.witness.key.name not in liars)
     return log.policy.satisfied_by({witness.name for witness in honest})
 
 

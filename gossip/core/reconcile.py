@@ -96,7 +96,7 @@ def compared(turn: Turn, event: Compared) -> None:
 
 def heads_wanted(turn: Turn, message: GetHeads, peer: bytes) -> None:
     """Send the heads of these logs."""
-    for origin in message.origins:
+    for origin in dict.fromkeys(message.origins):
         _send_heads(turn, origin, turn.state.branch(origin), peer)
 
 

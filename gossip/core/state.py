@@ -128,7 +128,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Evidence that this monitor verified, with the bytes it came in."""
+    """Evidence that this monitor verified, as the bytes that it keeps and sends."""
 
     conviction: Conviction
     bundle: bytes

@@ -107,8 +107,9 @@ def _tick(turn: Turn) -> None:
 def _received(turn: Turn, peer: bytes, messages: Iterable[Message], *, answer: bool) -> None:
     """Take a peer's messages one by one, up to the first that has to be refused."""
     for message in messages:
+        before = len(turn.effects)
         _message(turn, peer, message, answer=answer)
-        if any(isinstance(effect, Refuse) for effect in turn.effects):
+        if any(isinstance(effect, Refuse) for effect in turn.effects[before:]):
             return
 
 

@@ -52,11 +52,12 @@ from tlog.evidence import (
     openings,
     quorum_split,
     same_size,
+    verified_only,
     verify_evidence,
 )
 from tlog.hashing import EMPTY_ROOT, TreeHead, leaf_hash
 from tlog.keys import KeyType, SignerKey, VerifierKey
-from tlog.note import MAX_NOTE_BYTES
+from tlog.note import MAX_NOTE_BYTES, SignatureLine
 from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
@@ -73,6 +74,19 @@ def pair(type_: EvidenceType, first: SignedCheckpoint, second: SignedCheckpoint)
 
 
 # Every type.
+
+
+@every_type
+def test_what_is_passed_on_has_lost_the_lines_that_nobody_verified_and_says_the_same(type_: EvidenceType) -> None:
+    evidence, accused = MAKERS[type_](), ACCUSED[type_]
+    stranger = SignatureLine("witness.example/stranger", bytes(4), bytes(72))
+    padded = replace(
+        evidence, notes=tuple(replace(note, signatures=(stranger, *note.signatures)) for note in evidence.notes)
+    )
+    split = POLICY if type_ is EvidenceType.QUORUM_SPLIT else None
+    kept = verified_only(padded, [accused], split, ORIGIN)
+    assert kept == evidence
+    assert verify_evidence(kept, [accused], split, ORIGIN).accused == accused
 
 
 @every_type

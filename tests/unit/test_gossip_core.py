@@ -84,7 +84,7 @@ from tlog.checkpoint import Checkpoint
 from tlog.evidence import Evidence, EvidenceType, cosigner_same_size, same_size
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import KeyType, SignerKey
-from tlog.note import Note
+from tlog.note import Note, SignatureLine
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 ID = origin_id(ORIGIN)
@@ -604,6 +604,11 @@ def test_wanted_heads_are_sent_and_unknown_logs_skipped() -> None:
 # Evidence.
 
 
+def test_a_log_that_is_wanted_twice_in_one_message_is_answered_once() -> None:
+    _, effects = received(at(7, waiting(statement(LOG, 12))), GetHeads((ID,) * 256))
+    assert len(sent(effects)) == 2
+
+
 def bundle(evidence: Evidence, number: int | None = None) -> EvidenceBundle:
     return EvidenceBundle(EVIDENCE_NUMBERS[evidence.type] if number is None else number, evidence.format())
 
@@ -613,6 +618,17 @@ def test_evidence_of_a_peer_convicts_and_goes_on_to_the_others() -> None:
     assert after.branch(ID).convicted
     assert (sent(effects), sent(effects, Q)) == ([], [bundle(fork())])
     assert received(after, bundle(fork())) == (after, [])
+
+
+def test_a_line_that_nobody_here_verified_is_neither_kept_nor_passed_on_with_evidence() -> None:
+    # Another monitor may know the key whose line this pretends to be; it would have to refuse the whole bundle.
+    stranger = signer("witness.example/w9", KeyType.COSIGNATURE_ED25519).verifier_key
+    first, second = fork().notes
+    forged = SignatureLine(stranger.name, stranger.id, bytes(72))
+    padded = replace(fork(), notes=(replace(first, signatures=(*first.signatures, forged)), second))
+    after, effects = received(at(9), bundle(padded))
+    assert [held.bundle for held in after.evidence.values()] == [fork().format()]
+    assert (effects[0], sent(effects, Q)) == (Keep(*after.evidence.values(), fork()), [bundle(fork())])
 
 
 def test_evidence_is_kept_up_to_a_limit_for_each_key_and_class() -> None:
@@ -673,6 +689,14 @@ def test_a_convicted_witness_does_not_count_towards_a_quorum_any_more() -> None:
     assert [pending.quorum for pending in after.branch(ID).pending] == [False]
     after, _ = run(now, HeadSeen(ID, LOG.sign(9, WITNESSES[1:])))
     assert [pending.quorum for pending in after.branch(ID).pending] == [True]
+
+
+def test_a_convicted_witness_does_not_count_under_another_of_its_keys_either() -> None:
+    second_key = signer(WITNESSES[0].name, KeyType.COSIGNATURE_MLDSA44)
+    log = Log(ORIGIN, KEYS[:1], policy(LOG.key, (*WITNESSES, second_key)))
+    now, _ = received(replace(at(7), rules=replace(RULES, logs={ID: log})), bundle(cosigned_twice()))
+    after, _ = run(now, HeadSeen(ID, LOG.sign(9, (WITNESSES[1], second_key))))
+    assert [pending.quorum for pending in after.branch(ID).pending] == [False]
 
 
 def test_an_observer_that_signs_two_views_is_convicted_too() -> None:

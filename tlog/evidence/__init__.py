@@ -30,7 +30,7 @@ from tlog.evidence.make import (
     quorum_split,
     same_size,
 )
-from tlog.evidence.verify import Conviction, Stated, verify_evidence
+from tlog.evidence.verify import Conviction, Stated, verified_only, verify_evidence
 from tlog.trust import is_log_key
 
 __all__ = [
@@ -54,5 +54,6 @@ __all__ = [
     "openings",
     "quorum_split",
     "same_size",
+    "verified_only",
     "verify_evidence",
 ]

@@ -9,7 +9,7 @@ cosignatures or other extension lines under the same tree head are no contradict
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import NamedTuple, assert_never
 
@@ -81,6 +81,20 @@ def verify_evidence(
     if evidence.type is EvidenceType.BAD_EMPTY_HEAD:
         return _judge_empty_head(sides[0], trusted)
     return _judge_pair(evidence, sides[0], sides[1], trusted, policy)
+
+
+def verified_only(
+    evidence: Evidence, keys: Iterable[VerifierKey], policy: Policy | None = None, origin: str | None = None
+) -> Evidence:
+    """Drop the lines that no trusted key signed, from evidence that ``verify_evidence`` accepted with these arguments.
+
+    Whoever keeps or passes on evidence of others does so in this form. A line that nobody verified may be a forged one
+    of a key that others trust, or that we trust later: they would have to refuse a true conviction for it.
+    """
+    about = Checkpoint.parse(evidence.notes[0].text).origin
+    trusted = _Trusted.of(about, tuple(keys), policy, named=origin is not None).keys
+    notes = tuple(open_checkpoint(note, trusted).verified_only().note for note in evidence.notes)
+    return replace(evidence, notes=notes)
 
 
 class Pair(NamedTuple):
