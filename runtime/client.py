@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -53,6 +54,9 @@ class Client:
         self._httpx = httpx.AsyncClient(
             trust_env=False,  # a proxy or a .netrc of the environment is not ours to use
             follow_redirects=False,  # the configured server answers, or nobody does
+            cookies=CookieJar(
+                DefaultCookiePolicy(allowed_domains=())
+            ),  # a server could fill the jar, and know us by it
             timeout=None,  # noqa: S113 # httpx counts per operation, which drips outlast: fetch has one deadline
             limits=httpx.Limits(
                 max_connections=MAX_CONNECTIONS,
@@ -96,7 +100,7 @@ class Client:
                 return await self._fetch(method, url, body, asked, cap)
         except trio.TooSlowError:
             raise FetchError(Failure.TIMEOUT, f"no complete answer within {seconds:g} seconds") from None
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):  # the last of host names like "a..b"
             raise FetchError(Failure.UNREACHABLE, "the URL is not one that can be fetched") from None
         except httpx.RemoteProtocolError as error:
             if str(error).startswith(_HUNG_UP):

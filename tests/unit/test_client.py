@@ -115,6 +115,20 @@ async def test_a_connection_is_kept_for_the_next_fetch() -> None:
     assert clients[0] == clients[1]
 
 
+async def test_a_server_cannot_make_the_client_carry_cookies() -> None:
+    seen: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(name for name, _ in scope["headers"])
+        await answering(headers=[(b"set-cookie", b"id=1; Max-Age=9999")])(scope, receive, send)
+
+    async with serving(app) as served, Client() as client:
+        for _ in range(2):
+            await client.fetch("GET", served.url, cap=10, seconds=SECONDS)
+    assert seen.count(b"host") == 2
+    assert b"cookie" not in seen
+
+
 async def test_fetches_run_at_the_same_time() -> None:
     async with serving(echo) as served, Client() as client, trio.open_nursery() as nursery:
         for i in range(20):
@@ -308,7 +322,19 @@ async def test_a_closed_port_is_unreachable() -> None:
     assert raised.value.failure == Failure.UNREACHABLE
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1/", "http://", "http://[::1/", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "ftp://127.0.0.1/",
+        "http://",
+        "http://[::1/",
+        "file:///etc/passwd",
+        "http://a..b/",
+        f"http://{'a' * 64}.example/",
+    ],
+)
 async def test_a_url_that_cannot_be_fetched_is_unreachable(url: str) -> None:
     async with Client() as client:
         with pytest.raises(FetchError) as raised:
