@@ -87,7 +87,7 @@ async def test_we_verify_a_log_that_it_made(sizes: tuple[int, ...], tmp_path: Pa
         for entry in ENTRIES[writer.size : size]:
             writer.add_leaf(entry)
         writer.commit(signers, gc=False)
-    keys = tuple(VerifierKey.parse(signer.vkey.serialize()) for signer in signers)
+    keys = tuple(VerifierKey.parse(signer.vkey.serialize()) for signer in signers)  # type: ignore[no-untyped-call]
     opened = open_checkpoint((tmp_path / "log" / "checkpoint").read_bytes(), keys)
     assert [signature.key for signature in opened.signatures] == list(keys)
     assert all(s.timestamp for s in opened.signatures if s.key.type is KeyType.COSIGNATURE_MLDSA44)
