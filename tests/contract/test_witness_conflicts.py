@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from runtime.database_thread import DatabaseThread
 from runtime.metrics import Metrics
 from tests.fakes import FakeClock
 from tests.keys import cosign, log_key, sign_checkpoint, witness_key
@@ -127,6 +128,23 @@ async def test_other_refusals_keep_nothing(tmp_path: Path) -> None:
         bodies = [submission(0, 5), submission(3, 9, FORK), submission(6, 5, path=()), forged, b"old"]
         assert await post(public, *bodies) == [200, 409, 400, 403, 400]
         assert await conflicts(operator) == []
+
+
+async def test_refusals_do_not_touch_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a head that is new, signed and inconsistent does, once."""
+    forged = submission(5, 5, FORK, key=log_key(ORIGIN, seed=7))
+    unknown = submission(0, 5, origin="log.example/two")
+    kept = [submission(5, 5, FORK), submission(5, 9, path=())]
+    cheap = [submission(3, 9, FORK), submission(6, 5, path=()), forged, unknown, b"old", *kept]
+    async with serving(tmp_path) as (public, _, _):
+        await post(public, submission(0, 5), *kept)
+
+        async def touched(*_: object) -> None:
+            raise AssertionError("the database was asked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DatabaseThread, "wait", touched)
+            assert await post(public, *cheap) == [409, 400, 403, 404, 400, 422, 422]
 
 
 async def test_the_public_is_told_which_heads_and_the_operator_everything(tmp_path: Path) -> None:
