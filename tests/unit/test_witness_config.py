@@ -1,0 +1,65 @@
+"""What a witness's configuration file says about logs, lists and feeds, and which mistakes it names."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import UsageError
+from runtime.keyfiles import write_signer_key
+from tests.keys import log_key, mldsa_key, witness_key
+from witness.config import MAX_FEEDS, FeedConfig, WitnessSettings, read_settings
+
+ORIGIN = "log.example/one"
+VKEY = log_key(ORIGIN).verifier_key.format()
+OTHER = mldsa_key(ORIGIN).verifier_key.format()
+
+
+def settings(directory: Path, more: str) -> WitnessSettings:
+    write_signer_key(directory / "w.key", witness_key())
+    file = directory / "witness.toml"
+    file.write_text('name = "witness.example/one"\ndata = "d"\nregister = "r"\nkeys = ["w.key"]\n' + more)
+    return read_settings(file)
+
+
+def test_requests_per_day_belong_to_the_log(tmp_path: Path) -> None:
+    read = settings(tmp_path, f'[[log]]\nvkey = "{VKEY}"\nqpd = 100\n[[log]]\nvkey = "{OTHER}"\n')
+    assert (read.qpd, len(read.logs[ORIGIN])) == ({ORIGIN: 100}, 2)
+
+
+def test_two_limits_for_one_log_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="say it once"):
+        settings(tmp_path, f'[[log]]\nvkey = "{VKEY}"\nqpd = 100\n[[log]]\nvkey = "{OTHER}"\nqpd = 99\n')
+
+
+@pytest.mark.parametrize("qpd", ["0", "2147483648", "1.5"])
+def test_requests_per_day_are_those_that_a_list_can_say(qpd: str, tmp_path: Path) -> None:
+    """SPEC: L-6"""
+    with pytest.raises(UsageError, match="qpd"):
+        settings(tmp_path, f'[[log]]\nvkey = "{VKEY}"\nqpd = {qpd}\n')
+
+
+def test_lists_and_feeds_are_read(tmp_path: Path) -> None:
+    read = settings(
+        tmp_path,
+        '[[list]]\nurl = "https://lists.example/a"\n'
+        '[[feed]]\norigin = "go.sum database tree"\nurl = "https://sum.golang.org/"\nkind = "sumdb"\n',
+    )
+    assert read.lists == ("https://lists.example/a",)
+    assert read.feeds == (FeedConfig(origin="go.sum database tree", url="https://sum.golang.org", kind="sumdb"),)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ('[[list]]\nurl = "lists.example"\n', "`list`"),
+        ('[[feed]]\norigin = "o"\nurl = "file:///x"\n', "`feed`"),
+        ('[[feed]]\norigin = "o"\nurl = "https://a"\nkind = "rekor"\n', "kind"),
+        ('[[feed]]\norigin = "o"\nurl = "https://a"\ninterval = 0.5\n', "interval"),
+        ('[[feed]]\norigin = "o"\nurl = "https://a"\n' * 2, "same `origin`"),
+        ("".join(f'[[feed]]\norigin = "{n}"\nurl = "https://a"\n' for n in range(MAX_FEEDS + 1)), "more than"),
+    ],
+    ids=["list URL", "feed URL", "kind", "interval", "twice", "too many"],
+)
+def test_a_mistake_is_named(more: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=named):
+        settings(tmp_path, more)
