@@ -1,4 +1,4 @@
-"""How long ``sameview verify proof`` takes from a cold start to its verdict, beside the least that it cannot do without.
+"""How long ``sameview verify proof`` takes from a cold start to its verdict, beside the least it cannot do without.
 
 Both are new processes, started in turns: the command as a person runs it, and a Python that imports the library for
 signatures and the one for command lines and ends. The ratio says what our own modules cost on top.
