@@ -159,10 +159,7 @@ class Session:
             return FIRST
         if answer.status != 409:
             fail("W-13", "409 and the witness's size", status(answer))
-        try:
-            size = parse_decimal(answer.body.removesuffix(b"\n"), "the size")
-        except FormatError:
-            fail("W-14", "409 and the witness's size", "409 without a decimal")
+        size = read_size(answer)
         if size > LARGEST:
             fail("W-14", "the size of a tree of the kit's", "a size larger than any: is the log key used elsewhere?")
         return size
@@ -265,6 +262,14 @@ class Session:
             await self.add(self.draft(size, size).body())
         except (CaseEnded, FetchError):
             return  # then it stays where it is, and the next case will say so
+
+
+def read_size(answer: Response) -> int:
+    """The size that a 409 tells, read kindly: whether it is spelled as it has to be is for one case to say."""
+    try:
+        return parse_decimal(answer.body.removesuffix(b"\n"), "the size")
+    except FormatError:
+        fail("W-14", "409 and the witness's size", "409 without a decimal")
 
 
 def status(answer: Response) -> str:
