@@ -17,7 +17,8 @@ Two instances of one signer are as dangerous as a restored one. Whoever opens a 
 instance gets ``Fenced`` when it next tries to advance, and has to stop.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
@@ -25,7 +26,20 @@ from typing import Annotated, Final, Generic, Literal, NoReturn, Protocol, TypeV
 
 import msgspec
 import trio
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row, String, Table, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.database import Database, Group
@@ -260,12 +274,13 @@ class DatabaseRegister:
     async def _swap(
         self, connection: AsyncConnection, swaps: Sequence["_Swap"]
     ) -> list[Persisted[Statement] | Conflict]:
+        # Nobody has written since we did, or counting would have failed: what is in memory is what is stored.
         await self._count(connection)
-        stored = await _stored(connection, {swap.new.origin for swap in swaps})
-        current = dict(stored)
+        self._swapped = {}
+        current = ChainMap(self._swapped, self._latest)
         answers = [_swap_one(current, swap) for swap in swaps]
-        self._swapped = {origin: new for origin, new in current.items() if new is not stored.get(origin)}
-        await _store(connection, self._swapped)
+        if self._swapped:
+            await connection.execute(_STORE, [_to_row(statement.value) for statement in self._swapped.values()])
         made = zip(swaps, answers, strict=True)
         records = [swap.record for swap, answer in made if swap.record is not None and isinstance(answer, Persisted)]
         if records and self._alongside is not None:
@@ -274,8 +289,8 @@ class DatabaseRegister:
 
     async def _count(self, connection: AsyncConnection) -> None:
         """Count this transaction; if somebody else counted one since ours, they hold the register now."""
-        mine = (_state.c.id == self._counter.id) & (_state.c.counter == self._counter.value)
-        counted = await connection.execute(update(_state).where(mine).values(counter=self._counter.value + 1))
+        mine = {"id_": self._counter.id, "counter_": self._counter.value}
+        counted = await connection.execute(_COUNT, mine)
         if counted.rowcount != 1:
             raise Fenced
 
@@ -291,7 +306,7 @@ class _Swap:
     record: Record | None
 
 
-def _swap_one(current: dict[str, Persisted[Statement]], swap: _Swap) -> Persisted[Statement] | Conflict:
+def _swap_one(current: MutableMapping[str, Persisted[Statement]], swap: _Swap) -> Persisted[Statement] | Conflict:
     """Compare and swap in memory; the answer leaves only after the transaction has made it true."""
     known = current.get(swap.new.origin)
     if (None if known is None else known.value) != swap.known:
@@ -317,17 +332,18 @@ _state = Table(
     Column("counter", BigInteger, nullable=False),
 )
 
-
-async def _stored(connection: AsyncConnection, origins: set[str]) -> dict[str, Persisted[Statement]]:
-    rows = await connection.execute(select(_statements).where(_statements.c.origin.in_(origins)))
-    return {row.origin: _persisted(_from_row(row)) for row in rows}
-
-
-async def _store(connection: AsyncConnection, new: Mapping[str, Persisted[Statement]]) -> None:
-    if not new:
-        return
-    await connection.execute(delete(_statements).where(_statements.c.origin.in_(new)))
-    await connection.execute(insert(_statements), [_to_row(statement.value) for statement in new.values()])
+# Made once: to put a statement together takes SQLAlchemy longer than SQLite to run it.
+_COUNT = (
+    update(_state)
+    .where(_state.c.id == bindparam("id_"), _state.c.counter == bindparam("counter_"))
+    .values(counter=_state.c.counter + 1)
+)
+# SQLite and PostgreSQL spell it alike; SQLAlchemy has a construct for each.
+_STORE = text(
+    "INSERT INTO register_statement (origin, size, root_hash, time, extensions)"
+    " VALUES (:origin, :size, :root_hash, :time, :extensions) ON CONFLICT (origin) DO UPDATE"
+    " SET size = excluded.size, root_hash = excluded.root_hash, time = excluded.time, extensions = excluded.extensions"
+)
 
 
 def _to_row(statement: Statement) -> dict[str, object]:
