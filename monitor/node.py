@@ -74,15 +74,14 @@ from runtime.files import replace_file
 from runtime.register import Conflict, DatabaseRegister, Persisted
 from runtime.signers import Signer, can_sign
 from tlog.advance import Advance, ClockBehind, Decision, Refresh, Statement, decide
-from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError, TlogError
 from tlog.hashing import TreeHead
-from tlog.note import Note
 from tlog.proofs import prove_consistency, root_at
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_hashes
 
 MAX_ERRANDS = 32  # fetches of proofs and tiles at once; those beyond are dropped and asked for again later
+MAX_ERRANDS_FOR_PEERS = 8  # of these: what peers ask for keeps us from nothing that we need ourselves
 REFRESH_SECONDS = 10  # between two observer signatures of the same tree: a view is at most this much older than a poll
 
 
@@ -202,7 +201,10 @@ class Monitor:
             await self.alarm(BAD_CHECKPOINT, origin, refusals[0])
             return
         await self.clear(BAD_CHECKPOINT, origin)
-        await self._compare_with_shown(site, origin, Checkpoint.parse(Note.parse(note).text).head)
+        # What is not refused is not thereby signed: a key may be unknown, and of a convicted log nothing is looked at.
+        shown = reopened(site.log, note)
+        if shown is not None:
+            await self._compare_with_shown(site, origin, shown.head)
 
     async def alarm(self, kind: str, origin: bytes, subject: str) -> None:
         """Raise an alarm, here and in the log file."""
@@ -445,7 +447,9 @@ class Monitor:
         key = (type(errand), errand)
         if self._nursery is None:
             raise AssertionError("the monitor is not connected")
-        if key in self._errands or len(self._errands) >= MAX_ERRANDS or errand.origin not in self.sites:
+        for_peers = sum(kind is Prove for kind, *_ in self._errands)
+        full = len(self._errands) >= MAX_ERRANDS or (isinstance(errand, Prove) and for_peers >= MAX_ERRANDS_FOR_PEERS)
+        if key in self._errands or full or errand.origin not in self.sites:
             self._count(Ignored.ERRAND_WITHOUT_ROOM)
             return
         self._errands.add(key)
@@ -492,7 +496,7 @@ class Monitor:
 
 
 def reopened(log: Log, note: bytes) -> SignedCheckpoint | None:
-    """Open a note of our own database; None if the keys it was verified with are no longer configured."""
+    """Open a note, such as one of our own database; None if no key that is configured for the log signed it."""
     try:
         signed = open_checkpoint(note, (*log.keys, *log.policy.witness_keys)).verified_only()
     except TlogError:

@@ -30,7 +30,7 @@ from gossip.messages import Consistency, GetConsistency, GetTile, Message, TileD
 from gossip.shell import Peer, Reply
 from monitor.__main__ import World, _init, open_parts
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
-from monitor.node import MAX_ERRANDS, Monitor, Site, reopened
+from monitor.node import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS, Monitor, Site, reopened
 from monitor.page import status_page
 from monitor.store import HEAD, MAX_UNSETTLED, StoredHead
 from monitor.views import Views
@@ -214,6 +214,28 @@ async def test_a_checkpoint_that_the_log_did_not_sign_is_an_alarm(tmp_path: Path
         log.publish()
         await one.poll()
         assert await one.alarms() == [("bad-checkpoint", False)]
+
+
+async def test_what_a_convicted_log_shows_does_not_matter_whatever_it_is(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        await one.monitor.submit(ID, fork(log, 5, 9).sign(9, ()))
+        log.published = b"no checkpoint at all"
+        await one.poll()
+        assert await one.alarms() == [("convicted", True)]
+
+
+@pytest.mark.parametrize("size", [5, 9])
+async def test_a_head_under_an_unknown_key_says_nothing_about_the_log(tmp_path: Path, size: int) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        confirmed = one.site.confirmed
+        log.published = FakeLog(log.entries, key=signer("another")).sign(size, ())
+        one.clock.advance(50)
+        await one.poll()
+        assert (one.site.confirmed, await one.alarms()) == (confirmed, [])
 
 
 async def test_a_log_that_shows_less_than_before_is_an_alarm(tmp_path: Path) -> None:
@@ -584,6 +606,17 @@ async def test_only_so_many_errands_run_at_once(tmp_path: Path) -> None:
         await one.sent()
         await one.monitor.perform(SeekTile(ID, 0))
         assert counted == [Ignored.ERRAND_WITHOUT_ROOM] * 4
+
+
+async def test_proofs_for_peers_leave_room_for_errands_of_our_own(tmp_path: Path) -> None:
+    counted: list[Ignored] = []
+    async with bench(tmp_path, grown(50)) as one:
+        one.monitor._count = counted.append
+        for size in range(2, 2 + MAX_ERRANDS):
+            await one.monitor.perform(Prove(PEER, ID, 1, size))
+        assert counted == [Ignored.ERRAND_WITHOUT_ROOM] * (MAX_ERRANDS - MAX_ERRANDS_FOR_PEERS)
+        await one.monitor.perform(SeekTile(ID, 0))
+        assert len(counted) == MAX_ERRANDS - MAX_ERRANDS_FOR_PEERS
 
 
 async def test_heads_that_nothing_explains_are_remembered_up_to_a_limit(tmp_path: Path) -> None:
