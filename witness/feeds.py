@@ -21,7 +21,7 @@ import trio
 from runtime.client import FetchError, Response
 from runtime.metrics import Metrics
 from tlog.add_checkpoint import AddCheckpoint
-from tlog.errors import TlogError
+from tlog.errors import FormatError, TlogError
 from tlog.hashing import HASH_SIZE, Hash
 from tlog.keys import VerifierKey
 from tlog.note import MAX_NOTE_BYTES
@@ -29,7 +29,7 @@ from tlog.proofs import consistency_nodes, prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tiles import MAX_TILE_BYTES, Tile, TileReader, tiles_for
 from witness.config import FeedConfig, WitnessSettings
-from witness.cosigner import Cosigned, Cosigner
+from witness.cosigner import Cosigned, Cosigner, outcome_of
 
 FETCH_SECONDS = 10.0  # one small file
 ROUND_SECONDS = 120.0  # a checkpoint and at most three tiles at each of eight levels, from a slow server
@@ -74,29 +74,33 @@ class Feeder:
         if keys is None:
             return self._told(Outcome.UNKNOWN, "no log of this origin is known, or it is disabled: add it by its vkey")
         try:
+            # What is being cosigned is not left half way: only the log's part has a deadline.
             with trio.fail_after(ROUND_SECONDS):
-                return await self._round(keys)
+                request = await self._request(keys)
         except trio.TooSlowError:
             return self._told(Outcome.NOT_SERVED, f"the log took more than {ROUND_SECONDS:g} seconds altogether")
         except NotServed as failure:
             return self._told(Outcome.NOT_SERVED, str(failure))
         except TlogError as error:
             return self._told(Outcome.BAD_CHECKPOINT, str(error))
-
-    async def _round(self, keys: tuple[VerifierKey, ...]) -> Outcome:
-        shown = open_checkpoint(await self._get(_PATHS[self._feed.kind], MAX_NOTE_BYTES), keys).verified_only()
-        if shown.origin != self._feed.origin:
-            return self._told(Outcome.BAD_CHECKPOINT, "the checkpoint is that of another log")
-        known = await self._cosigner.head(self._feed.origin)
-        old_size = 0 if known is None else known.size
-        if shown.size < old_size:
+        if request is None:
             # What a cache serves may be old; a rollback shows when it lasts.
             return self._told(Outcome.BEHIND, "the log shows a smaller tree than the one that was cosigned")
-        request = AddCheckpoint(old_size, await self._proof(old_size, shown), shown.raw)
         answer = await self._cosigner.add_checkpoint(request.format())
         if isinstance(answer, Cosigned):
             return Outcome.COSIGNED
-        return self._told(Outcome.REFUSED, f"not cosigned: {type(answer).__name__.lower()}")
+        return self._told(Outcome.REFUSED, f"not cosigned: {outcome_of(type(answer))}")
+
+    async def _request(self, keys: tuple[VerifierKey, ...]) -> AddCheckpoint | None:
+        """What the log would submit; None if it shows less than was cosigned."""
+        shown = open_checkpoint(await self._get(_PATHS[self._feed.kind], MAX_NOTE_BYTES), keys).verified_only()
+        if shown.origin != self._feed.origin:
+            raise FormatError("the checkpoint is that of another log")
+        known = await self._cosigner.head(self._feed.origin)
+        old_size = 0 if known is None else known.size
+        if shown.size < old_size:
+            return None
+        return AddCheckpoint(old_size, await self._proof(old_size, shown), shown.raw)
 
     async def _proof(self, old_size: int, shown: SignedCheckpoint) -> tuple[Hash, ...]:
         if old_size in (0, shown.size):

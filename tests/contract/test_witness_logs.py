@@ -5,10 +5,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import trio
+from typing_extensions import override
 
 from runtime.client import Client
 from runtime.database import open_database
@@ -326,6 +329,24 @@ def test_pulling_a_list_from_a_file_exits_1_when_it_contradicts_us(sameview: Sam
     assert (ran.code, ran.out.startswith(f"refused {ORIGIN}")) == (1, True)
     document = sameview("witness", "pull-logs", *where, file, "--json").document
     assert document == {"added": [], "conflicts": [{"origin": ORIGIN, "listed_vkey": OTHER.verifier_key.format()}]}
+
+
+def test_pulling_a_list_from_a_url(sameview: Sameview, config: Path) -> None:
+    class List(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(LogList((NEW,)).format())
+
+        @override
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), List) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        ran = sameview("witness", "pull-logs", "--config", config, f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+    assert (ran.code, ran.out) == (0, f"added {ORIGIN}\n")
 
 
 def test_a_list_that_cannot_be_had_or_read_changes_nothing(sameview: Sameview, config: Path) -> None:
