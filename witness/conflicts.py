@@ -91,10 +91,11 @@ class Conflicts:
         return await read_conflicts(self._database, after, limit)
 
     async def _load(self) -> None:
+        index, convictions = await read_conflict_index(self._database), await read_convictions(self._database)
         self._kept.clear()
-        for origin, size, root_hash, proven in await read_conflict_index(self._database):
+        for origin, size, root_hash, proven in index:
             self._kept[origin][size, root_hash] = proven
-        self.convicted = {convicted.origin: convicted for convicted in await read_convictions(self._database)}
+        self.convicted = {convicted.origin: convicted for convicted in convictions}
 
     def _is_news(self, refused: Submission, known: Statement | None) -> bool:
         head = refused.checkpoint

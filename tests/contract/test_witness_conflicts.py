@@ -285,3 +285,23 @@ async def test_the_tasks_save_and_prune_by_themselves(
         kept = await read_accepted(ours.database, ORIGIN, 5)
         assert kept is not None
         assert kept.cosignatures is not None
+
+
+async def test_a_head_refused_many_times_at_once_is_kept_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (public, operator, _):
+        await post(public, submission(0, 5))
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(post, public, submission(5, 9, path=()))
+        assert [kept["number"] for kept in await conflicts(operator)] == [1]
+
+
+async def test_a_note_signed_by_a_key_that_was_taken_out_is_no_witness_against_the_new_one(tmp_path: Path) -> None:
+    new = log_key(ORIGIN, seed=7)
+    async with serving(tmp_path) as (public, _, _):
+        assert await post(public, submission(0, 5)) == [200]
+    settings = witness_settings(tmp_path, {ORIGIN: [new.verifier_key]}, KEYS)
+    async with opened(settings, FakeClock()) as ours:
+        await ours.cosigner.add_checkpoint(submission(5, 5, FORK, key=new))
+        [kept] = await ours.cosigner.conflicts.page(0, 10)
+        assert (kept.size, kept.evidence_id) == (5, None)

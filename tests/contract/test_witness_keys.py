@@ -1,5 +1,6 @@
 """A witness's keys over time: overlap, retirement by a date, and what is refused when they are exchanged by hand."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,16 +10,19 @@ from click.testing import CliRunner
 
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key, write_signer_key
+from runtime.metrics import Metrics
 from sameview.commands.witness import witness as command_line
 from tests.fakes import FakeClock
 from tests.keys import cosign, log_key, mldsa_key, sign_checkpoint, witness_key
 from tests.nodes import open_witness, witness_settings
+from tests.served import served
 from tests.witness_logs import LOG, LOGS, NAME, ORIGIN, PUBLIC, signed, submission
 from tlog.checkpoint import Checkpoint
 from tlog.keys import KeyType, SignerKey, VerifierKey
 from tlog.retirement import SignedRetirement
 from tlog.signed_checkpoint import open_checkpoint
 from witness.__main__ import create
+from witness.app import witness_app
 from witness.config import WitnessSettings, read_settings
 from witness.cosigner import Cosigned, NoKey
 from witness.rotation import retire, rotate
@@ -232,3 +236,20 @@ async def test_a_line_forged_under_our_own_name_changes_nothing(tmp_path: Path) 
         assert copy is not None
         assert copy.count("\N{EM DASH}".encode()) == 2
         assert open_checkpoint(copy, [OLD.verifier_key]).origin == ORIGIN
+
+
+async def test_over_http_each_reason_not_to_sign_has_its_answer(tmp_path: Path) -> None:
+    clock = FakeClock()
+    await create(witness_settings(tmp_path, LOGS, [MLDSA44]))
+    head = signed(5).checkpoint
+    extended = sign_checkpoint(Checkpoint(head.origin, head.size, head.root_hash, (b"extension",)), LOG)
+    async with (
+        open_witness(tmp_path, LOGS, [MLDSA44], clock) as cosigner,
+        served(witness_app(cosigner, Metrics())) as ours,
+    ):
+        assert (await ours.post("/add-checkpoint", b"old 0\n\n" + extended)).status == 400
+        cosigner.hold = "it has moved: try again later"
+        held = await ours.post("/add-checkpoint", submission(0, 5))
+        assert (held.status, held.body, held.headers["retry-after"]) == (503, b"it has moved: try again later\n", "60")
+        keys = json.loads((await ours.get("/v1/keys")).body)["keys"]
+        assert keys == [{"vkey": MLDSA44.verifier_key.format(), "retires": None}]
