@@ -6,16 +6,19 @@
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 import trio.testing
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message
 from typing_extensions import override
 
+from runtime.client import Response as Answer
 from runtime.clock import Clock
 from runtime.http import bare
 from tests.keys import note_line
@@ -116,6 +119,29 @@ class HonestWitness:
 
     def is_ours(self, origin_hash: str) -> bool:
         return origin_hash == sha256(self.origin.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Asks an application without a network in between, as ``runtime.client.Client`` asks servers."""
+
+    app: ASGIApp
+
+    async def fetch(self, method: str, url: str, *, cap: int, seconds: float, body: bytes = b"") -> Answer:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        fields = [(b"content-length", b"%d" % len(body))]
+        scope = {"type": "http", "method": method, "path": urlsplit(url).path, "headers": fields, "query_string": b""}
+        await self.app(scope, receive, send)
+        head, *parts = sent
+        headers = {name.decode(): value.decode() for name, value in head["headers"]}
+        return Answer(head["status"], headers, b"".join(part["body"] for part in parts))
 
 
 # How requests are read.

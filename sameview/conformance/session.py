@@ -7,10 +7,11 @@ the start: each case asks the witness for its size first, so that one case that 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Protocol
 
 import trio
 
-from runtime.client import Client, FetchError, Response
+from runtime.client import FetchError, Response
 from runtime.clock import Clock
 from runtime.errors import CannotTell, UsageError
 from sameview.conformance.outcomes import CaseEnded, Differs, Failed, Text, fail, skip
@@ -99,10 +100,16 @@ class Cosigned:
             fail("W-22", "signature lines", f"200 with something else: {error}")
 
 
+class Asks(Protocol):
+    """What is needed of ``runtime.client.Client``."""
+
+    async def fetch(self, method: str, url: str, *, cap: int, seconds: float, body: bytes = b"") -> Response: ...
+
+
 class Session:
     """Asks the witness."""
 
-    def __init__(self, subject: Subject, client: Client, clock: Clock) -> None:
+    def __init__(self, subject: Subject, client: Asks, clock: Clock) -> None:
         self.subject = subject
         self.clock = clock
         self.tree = KitTree()

@@ -25,10 +25,10 @@ from sameview.conformance import report
 from sameview.conformance.cases import CASES, UNSEEN
 from sameview.conformance.outcomes import Differs, Failed, Outcome, Passed, Skipped, Text
 from sameview.conformance.run import Result, run_cases
-from sameview.conformance.session import Session, Subject
+from sameview.conformance.session import Asks, Session, Subject
 from sameview.conformance.tree import KitTree
 from tests import careless
-from tests.careless import HonestWitness
+from tests.careless import Direct, HonestWitness
 from tests.commands import Ran, Sameview
 from tests.fakes import FakeClock
 from tests.keys import NOW, log_key, mldsa_key, witness_key
@@ -58,9 +58,7 @@ def subject(
     return Subject(url, url, ORIGIN, log_keys, tuple(key.verifier_key for key in keys), text, lag)
 
 
-async def outcomes_at(
-    url: str, client: Client, asked: Subject, clock: FakeClock, only: Sequence[str] = ()
-) -> dict[str, Outcome]:
+async def outcomes_at(client: Asks, asked: Subject, clock: FakeClock, only: Sequence[str] = ()) -> dict[str, Outcome]:
     """How each case ends."""
     session = Session(asked, client, clock)
     await session.open()
@@ -71,8 +69,9 @@ async def outcomes_at(
 async def outcomes_in_memory(kind: type[HonestWitness], text: Text = Text.MAIN) -> dict[str, Outcome]:
     clock = FakeClock(NOW)
     made = kind(ORIGIN, [key.verifier_key for key in LOG_KEYS], KEYS, clock)
-    async with served(made.app()) as place:
-        return await outcomes_at(place.url, place.client, subject(place.url, text=text), clock)
+    app = made.app()
+    async with serving(app) as place:  # for the cases that look at connections
+        return await outcomes_at(Direct(app), subject(place.url, text=text), clock)
 
 
 def names(outcomes: Mapping[str, Outcome], kind: type[Outcome]) -> set[str]:
@@ -86,7 +85,7 @@ async def test_our_witness_passes_every_case(tmp_path: Path) -> None:
     clock = FakeClock(NOW)
     logs = {ORIGIN: [key.verifier_key for key in LOG_KEYS]}
     async with witness(tmp_path, logs, BOTH_ALGORITHMS, clock) as ours:
-        outcomes = await outcomes_at(ours.url, ours.client, subject(ours.url, BOTH_ALGORITHMS), clock)
+        outcomes = await outcomes_at(ours.client, subject(ours.url, BOTH_ALGORITHMS), clock)
         assert {name: outcome for name, outcome in outcomes.items() if outcome != Passed()} == {}
 
 
@@ -94,9 +93,9 @@ async def test_a_second_run_goes_on_where_the_first_ended() -> None:
     clock = FakeClock(NOW)
     made = HonestWitness(ORIGIN, [key.verifier_key for key in LOG_KEYS], KEYS, clock)
     async with served(made.app()) as place:
-        await outcomes_at(place.url, place.client, subject(place.url), clock)
+        await outcomes_at(place.client, subject(place.url), clock)
         clock.advance(3600)
-        outcomes = await outcomes_at(place.url, place.client, subject(place.url), clock)
+        outcomes = await outcomes_at(place.client, subject(place.url), clock)
     assert (names(outcomes, Failed), names(outcomes, Differs)) == (set(), set())
     assert names(outcomes, Skipped) == {
         *("first-contact", "empty-tree", "empty-tree-changed", "proof-from-zero", "growth-from-zero", "ml-dsa-44")
@@ -107,7 +106,7 @@ async def test_a_log_with_one_ml_dsa_key_will_do(tmp_path: Path) -> None:
     clock = FakeClock(NOW)
     key = mldsa_key(ORIGIN)
     async with witness(tmp_path, {ORIGIN: [key.verifier_key]}, KEYS[:1], clock) as ours:
-        outcomes = await outcomes_at(ours.url, ours.client, subject(ours.url, KEYS[:1], (key,)), clock)
+        outcomes = await outcomes_at(ours.client, subject(ours.url, KEYS[:1], (key,)), clock)
     assert (names(outcomes, Failed), names(outcomes, Differs)) == (set(), set())
     assert names(outcomes, Skipped) == {
         *("second-log-key", "public-copy-second-log-key", "known-key-fails", "ml-dsa-44"),
@@ -174,7 +173,7 @@ async def test_a_connection_that_serves_one_request_is_noticed() -> None:
     clock = FakeClock(NOW)
     made = HonestWitness(ORIGIN, [key.verifier_key for key in LOG_KEYS], KEYS, clock)
     async with serving(made.app(), requests_per_connection=1) as place, Client() as client:
-        outcomes = await outcomes_at(place.url, client, subject(place.url), clock, only=["keep-alive"])
+        outcomes = await outcomes_at(client, subject(place.url), clock, only=["keep-alive"])
     assert outcomes["keep-alive"] == Failed(
         "W-3", "two answers over one connection", "the connection was closed at the second"
     )
@@ -243,19 +242,19 @@ def says(status: int, body: bytes = b"", headers: dict[str, str] | None = None) 
 async def test_a_log_that_is_not_registered_is_said_so(status: int, sentence: str) -> None:
     async with served(says(status)) as place:
         with pytest.raises(UsageError, match=sentence):
-            await outcomes_at(place.url, place.client, subject(place.url), FakeClock(NOW))
+            await outcomes_at(place.client, subject(place.url), FakeClock(NOW))
 
 
 async def test_nobody_there_cannot_be_told() -> None:
     async with Client() as client:
         with pytest.raises(CannotTell, match="cannot be asked"):
-            await outcomes_at("http://127.0.0.1:1", client, subject("http://127.0.0.1:1"), FakeClock(NOW))
+            await outcomes_at(client, subject("http://127.0.0.1:1"), FakeClock(NOW))
 
 
 async def test_a_witness_that_stays_busy_cannot_be_told() -> None:
     async with served(says(429, headers={"retry-after": "0"})) as place:
         with pytest.raises(CannotTell, match="lift the limit"):
-            await outcomes_at(place.url, place.client, subject(place.url), FakeClock(NOW))
+            await outcomes_at(place.client, subject(place.url), FakeClock(NOW))
 
 
 # The tree.
