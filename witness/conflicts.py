@@ -95,7 +95,8 @@ class Conflicts:
         self._kept.clear()
         for origin, size, root_hash, proven in index:
             self._kept[origin][size, root_hash] = proven
-        self.convicted = {convicted.origin: convicted for convicted in convictions}
+        # Added to, never replaced: a log that is convicted while we read stays convicted.
+        self.convicted.update({convicted.origin: convicted for convicted in convictions})
 
     def _is_news(self, refused: Submission, known: Statement | None) -> bool:
         head = refused.checkpoint
