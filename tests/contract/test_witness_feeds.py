@@ -172,6 +172,30 @@ async def test_what_is_no_checkpoint_of_this_log_is_not_cosigned(
         assert await ours.cosigner.head(ORIGIN) is None
 
 
+async def test_a_full_tile_that_is_missing_ends_the_round(tmp_path: Path) -> None:
+    await make_witness(tmp_path)
+    log = TilesLog()
+    async with opened(witness_settings(tmp_path, LOGS, KEYS), FakeClock()) as ours:
+        feeder = Feeder(feed(), ours.cosigner, log.fetch)
+        log.publish(100)
+        await feeder.round()
+        log.publish(256, tiles=False)
+        assert await feeder.round() is Outcome.NOT_SERVED
+
+
+async def test_a_log_that_is_slow_at_every_file_does_not_hold_a_round_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def drip(method: str, url: str, *, cap: int, seconds: float, gunzip: bool = False) -> Response:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr("witness.feeds.ROUND_SECONDS", 0.05)
+    await make_witness(tmp_path)
+    async with opened(witness_settings(tmp_path, LOGS, KEYS), FakeClock()) as ours:
+        assert await Feeder(feed(), ours.cosigner, drip).round() is Outcome.NOT_SERVED
+
+
 async def test_a_feed_of_a_log_that_is_not_known_says_so(tmp_path: Path) -> None:
     await make_witness(tmp_path)
     async with opened(witness_settings(tmp_path, {}, KEYS), FakeClock()) as ours:

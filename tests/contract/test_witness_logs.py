@@ -27,6 +27,7 @@ from tests.serving import answering
 from tests.vectors import vector
 from tlog.add_checkpoint import AddCheckpoint
 from tlog.checkpoint import Checkpoint
+from tlog.errors import FormatError
 from tlog.hashing import EMPTY_ROOT
 from tlog.keys import VerifierKey
 from tlog.log_list import ListedLog, LogList
@@ -220,6 +221,20 @@ async def test_a_list_does_not_bring_a_disabled_log_back(tmp_path: Path) -> None
         await running.logs.refresh()
         assert merged.added == ()
         assert ORIGIN not in running.logs.active
+
+
+async def test_a_list_cannot_make_more_logs_than_a_witness_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("witness.logs.MAX_LOGS", 1)
+    await make_witness(tmp_path)
+    ours = settings(tmp_path, FILE_LOG)
+    second = log_key("log.example/two").verifier_key
+    async with opened(ours, FakeClock()) as running:
+        with pytest.raises(FormatError, match="nothing was added"):
+            await merge_list(ours, running.database, LogList((ListedLog(second, second.name),)))
+        await running.logs.refresh()
+        assert list(running.logs.active) == [ORIGIN]
 
 
 async def test_requests_beyond_a_log_s_budget_are_put_off(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from tests.keys import log_key
 from tests.nodes import make_witness, open_witness, witness_settings
 from tests.served import served
 from tests.vectors import vector
-from tests.witness_logs import FORK, KEYS, LOGS, ORIGIN, PUBLIC, VERIFIERS, submission
+from tests.witness_logs import FORK, KEYS, LOGS, ORIGIN, PUBLIC, VERIFIERS, signed, submission
+from tlog.evidence import same_size
 from witness.__main__ import opened
 from witness.app import operator_app, witness_app
 from witness.config import FeedConfig
@@ -21,6 +22,7 @@ from witness.cosigner import Answer, outcome_of
 from witness.feeds import Feeds
 from witness.lists import PullMetrics
 from witness.page import MAX_ROWS, page, status
+from witness.store import Convicted
 
 HOSTILE = "log.example/<script>\"&'"
 
@@ -84,6 +86,23 @@ async def test_many_logs_come_in_pages(tmp_path: Path) -> None:
         second = await status(cosigner, first.next or "")
         assert ([log.origin for log in second.logs], second.next) == ([f"log.example/{MAX_ROWS:04}"], None)
         assert f"/?after=log.example%2F{MAX_ROWS - 1:04}" in page(first)
+
+
+async def test_a_convicted_log_stands_out(tmp_path: Path) -> None:
+    await make_witness(tmp_path)
+    async with open_witness(tmp_path, LOGS, KEYS, FakeClock()) as cosigner:
+        evidence = same_size(signed(5), signed(5, FORK))
+        assert isinstance(await cosigner.conflicts.convict(evidence.format()), Convicted)
+        shown = await status(cosigner)
+        assert shown.logs[0].convicted
+        assert '<p class="bad">1 of the logs' in page(shown)
+
+
+async def test_a_key_that_retires_shows_its_date(tmp_path: Path) -> None:
+    await make_witness(tmp_path)
+    async with open_witness(tmp_path, LOGS, KEYS, FakeClock()) as cosigner:
+        shown = replace(await status(cosigner), keys={"vkey": 1_800_000_000})
+        assert "<code>vkey</code> signs until 2027-01-15 08:00:00 UTC" in page(shown)
 
 
 async def test_a_witness_that_signs_nothing_says_so(tmp_path: Path) -> None:
