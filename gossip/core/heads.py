@@ -116,7 +116,7 @@ def rehashed(turn: Turn, event: Rehashed) -> None:
         turn.emit(Abandon(event.origin))
         return
     pending = branch.find(event.signed.head)
-    signed = event.signed if pending is None else pending.signed.merge(event.signed)
+    signed = event.signed if pending is None else _merged(event.signed, pending.signed)
     turn.emit(Adopt(event.origin, signed))
 
 
@@ -230,10 +230,13 @@ def _merge_into_pending(
     turn: Turn, origin: bytes, pending: Pending, signed: SignedCheckpoint, candidates: Sequence[Candidate]
 ) -> None:
     """Add what is new about a pending head. Without news, a head with a quorum is followed once more."""
+    log = turn.state.rules.logs[origin]
     merged = _merged(pending.signed, signed)
+    if not pending.quorum and _has_quorum(turn, log, signed) and not _has_quorum(turn, log, merged):
+        merged = signed  # of two texts of one head the log could send the one that nobody cosigned first
     if merged.raw != pending.signed.raw:
         turn.emit(Remember(origin, merged, pending.via))
-        quorum = _has_quorum(turn, turn.state.rules.logs[origin], merged)
+        quorum = _has_quorum(turn, log, merged)
         pending = _swap(turn, origin, replace(pending, signed=merged, quorum=quorum))
     if candidates:
         turn.emit(Adjudicate(origin, merged, tuple(candidates)))

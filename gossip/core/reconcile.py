@@ -4,6 +4,7 @@ One of them sends its SUMMARY. If the hashes differ, the answer brings the other
 the first one, which now knows both sides, sends what the other lacks and asks for what it lacks itself.
 """
 
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
@@ -11,7 +12,7 @@ from itertools import islice
 from gossip.canonical import pack
 from gossip.core.convict import has_room
 from gossip.core.heads import pending_head, verified_head
-from gossip.core.state import EVIDENCE_NUMBERS, Branch, Compare, Compared, Count, Ignored, State
+from gossip.core.state import EVIDENCE_NUMBERS, MAX_PENDING, Branch, Compare, Compared, Count, Ignored, State
 from gossip.core.turn import Turn
 from gossip.messages import (
     CONVICTED,
@@ -31,6 +32,8 @@ from gossip.messages import (
     Summary,
 )
 from tlog.hashing import Hash, TreeHead
+
+MAX_HELD = 1 + MAX_PENDING  # heads of one log that a peer can hold; comparing more would only keep us busy
 
 
 def exchange(turn: Turn) -> None:
@@ -77,10 +80,14 @@ def digest_received(turn: Turn, digest: Digest, peer: bytes) -> None:
     """Compare with what we hold; send what they lack and ask for what we lack."""
     wanted: dict[bytes, None] = {}
     listed: set[tuple[bytes, TreeHead]] = set()
+    looked_at = Counter[bytes]()
     for entry in digest.entries:
         head = TreeHead(entry.size, Hash(entry.root_hash))
         listed.add((entry.origin, head))
-        if entry.origin in turn.state.rules.logs and _is_news(turn, entry.origin, head, peer):
+        looked_at[entry.origin] += 1
+        if entry.origin not in turn.state.rules.logs or looked_at[entry.origin] > MAX_HELD:
+            continue
+        if _is_news(turn, entry.origin, head, peer):
             wanted[entry.origin] = None
     if wanted:
         turn.send((peer,), GetHeads(tuple(islice(wanted, MAX_HEADS))))

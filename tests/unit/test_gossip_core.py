@@ -189,6 +189,14 @@ def test_a_head_that_gains_a_quorum_is_followed() -> None:
     )
 
 
+def test_a_head_that_gains_a_quorum_under_another_text_is_followed_under_that_text() -> None:
+    bare, cosigned = signed(LOG.sign(9, (), extensions=(b"extension",))), head_of(LOG, 9)
+    after, effects = run(at(7, waiting(bare)), HeadSeen(ID, cosigned.raw))
+    assert effects == [Remember(ID, cosigned, P), Follow(ID, cosigned)]
+    assert [(pending.signed, pending.quorum) for pending in after.branch(ID).pending] == [(cosigned, True)]
+    assert run(after, HeadSeen(ID, bare.raw)) == (after, [Follow(ID, cosigned)])
+
+
 def test_a_pending_head_without_news_is_followed_again_if_it_has_a_quorum() -> None:
     one = head_of(LOG, 9)
     assert run(at(7, waiting(one, quorum=True)), HeadSeen(ID, one.raw))[1] == [Follow(ID, one)]
@@ -371,6 +379,12 @@ def test_a_rehashed_head_is_adopted_with_every_cosignature_known() -> None:
     assert isinstance(adopt, Adopt)
     assert len(adopt.signed.signatures) == 4
     assert run(at(7), Rehashed(ID, seen))[1] == [Adopt(ID, seen)]
+
+
+def test_a_rehashed_head_is_adopted_under_its_own_text_whatever_else_is_pending() -> None:
+    other_text = signed(LOG.sign(9, (), extensions=(b"extension",)))
+    _, effects = run(at(7, waiting(other_text)), Rehashed(ID, head_of(LOG, 9)))
+    assert effects == [Adopt(ID, head_of(LOG, 9))]
 
 
 def test_an_overtaken_draft_is_thrown_away() -> None:
@@ -575,6 +589,12 @@ def test_a_smaller_head_of_a_peer_is_compared_with_the_branch_first() -> None:
     assert run(at(7), Compared(P, ID, agrees=False))[1] == [Send(P, GetHeads((ID,)))]
 
 
+def test_a_digest_with_more_heads_of_a_log_than_anybody_holds_is_not_all_compared() -> None:
+    entries = tuple(DigestEntry(ID, 5, bytes([number]) * 32, 1) for number in range(200))
+    _, effects = received(at(7), Digest(1, 2, entries, False))
+    assert sum(isinstance(effect, Compare) for effect in effects) == 1 + MAX_PENDING
+
+
 def test_what_a_complete_digest_lacks_is_sent() -> None:
     before = at(7, waiting(statement(TWIN, 9)))
     ours = [Head(ID, head_of(LOG, 7).raw, 1, None, ()), Head(ID, statement(TWIN, 9).raw, 2, None, ())]
@@ -627,8 +647,9 @@ def test_a_line_that_nobody_here_verified_is_neither_kept_nor_passed_on_with_evi
     forged = SignatureLine(stranger.name, stranger.id, bytes(72))
     padded = replace(fork(), notes=(replace(first, signatures=(*first.signatures, forged)), second))
     after, effects = received(at(9), bundle(padded))
-    assert [held.bundle for held in after.evidence.values()] == [fork().format()]
-    assert (effects[0], sent(effects, Q)) == (Keep(*after.evidence.values(), fork()), [bundle(fork())])
+    (held,) = after.evidence.values()
+    assert held.bundle == fork().format()
+    assert (effects[0], sent(effects, Q)) == (Keep(held, fork()), [bundle(fork())])
 
 
 def test_evidence_is_kept_up_to_a_limit_for_each_key_and_class() -> None:
