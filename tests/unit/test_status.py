@@ -114,6 +114,15 @@ async def test_what_is_no_monitor_ends_with_2_and_one_sentence(sameview: Samevie
     assert (ran.code, ran.out, ran.err) == (2, "", said)
 
 
+async def test_lists_in_lists_in_lists_end_with_2(sameview: Sameview) -> None:
+    async def deep(_request: Request) -> Response:
+        return Response(b'{"heads":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+    ran = await status(sameview, Starlette(routes=[Route("/v1/{name}", deep)]))
+    assert ran.code == 2
+    assert "is not that of a monitor" in ran.err
+
+
 async def test_a_server_without_such_lists_ends_with_2(sameview: Sameview) -> None:
     ran = await status(sameview, monitor(QUIET, 404))
     assert (ran.code, ran.err) == (2, "sameview: the answer was 404: give the public URL of a monitor\n")
