@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from runtime.http import bare, operator_routes, read_body, refusal
+from runtime.http import bare, operator_routes, read_body, refusal, shortcut
 from runtime.metrics import By, Metrics
 from runtime.version import version_document
 from tlog.add_checkpoint import MAX_REQUEST_BYTES, SIZE_MEDIA_TYPE, format_size
@@ -44,7 +45,7 @@ PAGE_HEADERS = {
 MAX_PAGE = 100  # conflicts in one answer: with notes and evidence a few megabytes at most
 
 
-def witness_app(cosigner: Cosigner, metrics: Metrics, url: str | None = None) -> Starlette:
+def witness_app(cosigner: Cosigner, metrics: Metrics, url: str | None = None) -> ASGIApp:
     """The public interface: tlog-witness, logs, keys, refused heads, the page; ``url`` is where others find it."""
     answers = metrics.counters(
         "witness_answers",
@@ -52,11 +53,12 @@ def witness_app(cosigner: Cosigner, metrics: Metrics, url: str | None = None) ->
         "outcome",
         map(outcome_of, get_args(Answer)),
     )
+    add_checkpoint = partial(_add_checkpoint, cosigner, answers)
     # SPEC: W-1 Submission and monitoring prefix MAY be the same; here they are.
-    return Starlette(
+    app = Starlette(
         routes=[
             # SPEC: W-4 add-checkpoint is a POST.
-            Route("/add-checkpoint", partial(_add_checkpoint, cosigner, answers), methods=["POST"]),
+            Route("/add-checkpoint", add_checkpoint, methods=["POST"]),
             # SPEC: W-40 a recent checkpoint of each cosigned log; W-44 it does not lag.
             Route("/{origin_hash}/checkpoint", partial(_checkpoint, cosigner), methods=["GET"]),
             Route("/v1/logs", partial(_logs, cosigner), methods=["GET"]),
@@ -68,6 +70,7 @@ def witness_app(cosigner: Cosigner, metrics: Metrics, url: str | None = None) ->
             Route("/witness.v0.json", partial(_about, cosigner, url, version_document()["version"]), methods=["GET"]),
         ]
     )
+    return shortcut(app, "/add-checkpoint", add_checkpoint)
 
 
 def operator_app(cosigner: Cosigner, metrics: Metrics) -> Starlette:

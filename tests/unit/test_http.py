@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import pytest
+import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from runtime.http import bare, operator_routes, read_body, refusal
+from runtime.http import bare, operator_routes, read_body, refusal, shortcut
 from runtime.metrics import Metrics
 from tests.serving import Answer, serving
 
@@ -20,33 +22,64 @@ async def _echo(request: Request) -> Response:
 
 
 ECHO = Starlette(routes=[Route("/", _echo, methods=["POST"])])
+SHORTENED = shortcut(ECHO, "/", _echo)
+either = pytest.mark.parametrize("app", [ECHO, SHORTENED], ids=["routed", "shortened"])
 
 
 @pytest.mark.parametrize("size", [0, 1, CAP])
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_a_body_up_to_the_cap_is_read(size: int, chunked: bool) -> None:
-    async with serving(ECHO) as served:
+@either
+async def test_a_body_up_to_the_cap_is_read(size: int, chunked: bool, app: ASGIApp) -> None:
+    async with serving(app) as served:
         answer = await served.ask(_post(b"a" * size, chunked))
     assert (answer.status, answer.body) == (200, b"a" * size)
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_a_body_beyond_the_cap_is_413(chunked: bool) -> None:
-    async with serving(ECHO) as served:
+@either
+async def test_a_body_beyond_the_cap_is_413(chunked: bool, app: ASGIApp) -> None:
+    async with serving(app) as served:
         answer = await served.ask(_post(b"a" * (CAP + 1), chunked))
     assert (answer.status, answer.body) == (413, b"the body is larger than 100 bytes")
 
 
-async def test_a_body_announced_beyond_the_cap_is_413_before_it_comes() -> None:
-    async with serving(ECHO) as served:
+@either
+async def test_a_body_announced_beyond_the_cap_is_413_before_it_comes(app: ASGIApp) -> None:
+    async with serving(app) as served:
         answer = await served.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n")
     assert answer.status == 413
 
 
-async def test_a_compressed_body_is_415() -> None:
-    async with serving(ECHO) as served:
+@either
+async def test_a_compressed_body_is_415(app: ASGIApp) -> None:
+    async with serving(app) as served:
         answer = await served.ask(_post(b"abc", chunked=False).replace(b"Host", b"Content-Encoding: gzip\r\nHost"))
     assert answer.status == 415
+
+
+async def test_half_a_body_is_not_taken_for_one() -> None:
+    read: list[bytes] = []
+    over = trio.Event()
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            read.append(await read_body(request, CAP))
+        finally:
+            over.set()
+        return bare(200)
+
+    async with serving(shortcut(ECHO, "/", endpoint)) as served:
+        async with served.connect() as client:
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+        await over.wait()
+    assert read == []
+
+
+@pytest.mark.parametrize(("request_line", "status"), [(b"GET / ", 405), (b"GET /x ", 404), (b"DELETE / ", 405)])
+async def test_what_has_no_shortcut_goes_to_the_app(request_line: bytes, status: int) -> None:
+    async with serving(SHORTENED) as served:
+        answer = await served.ask(request_line + b"HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.status == status
 
 
 def _post(body: bytes, chunked: bool) -> bytes:
