@@ -208,6 +208,13 @@ class AcceptsAnyMethod(HonestWitness):
         return application
 
 
+class FailsOnMuch(HonestWitness):
+    @override
+    async def add_checkpoint(self, request: Request) -> Response:
+        answer = await super().add_checkpoint(request)
+        return bare(500) if answer.status_code == 413 else answer
+
+
 # Whom it trusts.
 
 
@@ -393,6 +400,30 @@ class DropsExtensions(HonestWitness):
         return replace(checkpoint, extensions=())
 
 
+class SignsExtensionsWithEveryKey(HonestWitness):
+    """An ML-DSA-44 key signs no extension lines, and this one acts as if there were none."""
+
+    @override
+    def lines(self, sent: Submission, checkpoint: Checkpoint, decision: Advance | Refresh) -> bytes:
+        time = self.time(decision)
+        plain = replace(checkpoint, extensions=())
+        meant = {KeyType.COSIGNATURE_MLDSA44: plain}
+        return b"".join(note_line(meant.get(key.type, checkpoint), key, time).format() for key in self.keys)
+
+
+class SignsAnotherSize(HonestWitness):
+    @override
+    def understood(self, checkpoint: Checkpoint) -> Checkpoint:
+        return replace(checkpoint, size=checkpoint.size + 1)
+
+
+class AnswersWithAWord(HonestWitness):
+    @override
+    async def add_checkpoint(self, request: Request) -> Response:
+        answer = await super().add_checkpoint(request)
+        return bare(200, b"ok\n") if answer.status_code == 200 else answer
+
+
 # What it shows.
 
 
@@ -436,6 +467,28 @@ class ShowsWhatItRefused(HonestWitness):
         if isinstance(decision, Inconsistent) and sent.checkpoint.size:
             self.copy = sent.checkpoint.raw
         return super().refuse(sent, decision)
+
+
+class ShowsNonsense(HonestWitness):
+    @override
+    def publish(self, note: bytes, sent: Submission, lines: bytes) -> None:
+        self.copy = b"nonsense"
+
+
+class ShowsLater(HonestWitness):
+    """Shows a new copy to whoever asks for the third time."""
+
+    following: list[bytes | None]
+
+    @override
+    def publish(self, note: bytes, sent: Submission, lines: bytes) -> None:
+        self.following = [self.copy, self.copy, sent.checkpoint.raw + lines]
+
+    @override
+    async def serve_copy(self, request: Request) -> Response:
+        if self.following:
+            self.copy = self.following.pop(0)
+        return await super().serve_copy(request)
 
 
 class ShowsUnderAnySpelling(HonestWitness):

@@ -66,12 +66,13 @@ async def outcomes_at(client: Asks, asked: Subject, clock: FakeClock, only: Sequ
     return {result.case.name: result.outcome for result in results}
 
 
-async def outcomes_in_memory(kind: type[HonestWitness], text: Text = Text.MAIN) -> dict[str, Outcome]:
+async def outcomes_in_memory(
+    kind: type[HonestWitness], text: Text = Text.MAIN, keys: Sequence[SignerKey] = KEYS
+) -> dict[str, Outcome]:
     clock = FakeClock(NOW)
-    made = kind(ORIGIN, [key.verifier_key for key in LOG_KEYS], KEYS, clock)
-    app = made.app()
+    app = kind(ORIGIN, [key.verifier_key for key in LOG_KEYS], keys, clock).app()
     async with serving(app) as place:  # for the cases that look at connections
-        return await outcomes_at(Direct(app), subject(place.url, text=text), clock)
+        return await outcomes_at(Direct(app), subject(place.url, keys, text=text), clock)
 
 
 def names(outcomes: Mapping[str, Outcome], kind: type[Outcome]) -> set[str]:
@@ -128,6 +129,7 @@ MISTAKES: list[tuple[type[HonestWitness], set[str]]] = [
     (careless.ReadsManySpellings, {"root-not-canonical"}),
     (careless.HasSmallBodies, {"largest-legal-body", "many-signatures"}),
     (careless.FailsOnNothing, {"empty-body"}),
+    (careless.FailsOnMuch, {"oversized-body"}),
     (careless.AcceptsAnyMethod, {"wrong-method"}),
     (careless.HidesUnknownLogs, {"unknown-origin"}),
     (
@@ -153,6 +155,24 @@ MISTAKES: list[tuple[type[HonestWitness], set[str]]] = [
     (careless.LivesInThePast, {"time-recent"}),
     (careless.GoesBackInTime, {"refresh-time"}),
     (careless.DropsExtensions, {"extension-lines"}),
+    (
+        careless.SignsAnotherSize,
+        {"cosignatures-verify", "extension-lines", "public-copy-cosigned", "forged-own-line"},
+    ),
+    (
+        careless.AnswersWithAWord,
+        {
+            *("cosignatures-verify", "all-keys-sign", "own-lines-only", "one-line-a-key", "time-not-zero"),
+            *("time-recent", "refresh-time", "extension-lines", "public-copy-same-lines"),
+        },
+    ),
+    (
+        careless.ShowsNonsense,
+        {
+            *("public-copy-log-signature", "public-copy-cosigned", "public-copy-current", "public-copy-same-lines"),
+            *("public-copy-second-log-key", "forged-own-line", "refused-not-published"),
+        },
+    ),
     (careless.ShowsTheCopyBefore, {"public-copy-current"}),
     (careless.ShowsAnyLine, {"forged-own-line"}),
     (careless.ShowsNoLogSignature, {"public-copy-log-signature", "public-copy-second-log-key"}),
@@ -167,6 +187,30 @@ MISTAKES: list[tuple[type[HonestWitness], set[str]]] = [
 async def test_a_mistake_fails_its_case_and_no_other(kind: type[HonestWitness], expected: set[str]) -> None:
     outcomes = await outcomes_in_memory(kind)
     assert names(outcomes, Failed) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (careless.SignsWithOneKey, {"all-keys-sign", "ml-dsa-44"}),
+        (careless.SignsExtensionsWithEveryKey, {"extension-lines"}),
+        (HonestWitness, set()),
+    ],
+)
+async def test_mistakes_with_an_ml_dsa_44_key_are_seen(kind: type[HonestWitness], expected: set[str]) -> None:
+    outcomes = await outcomes_in_memory(kind, keys=BOTH_ALGORITHMS)
+    assert names(outcomes, Failed) == expected
+
+
+@pytest.mark.parametrize(("lag", "kind"), [(0, Failed), (3600, Passed)])
+async def test_a_copy_may_lag_as_long_as_the_kit_is_told(
+    lag: float, kind: type[Outcome], autojump_clock: object
+) -> None:
+    clock = FakeClock(NOW)
+    app = careless.ShowsLater(ORIGIN, [key.verifier_key for key in LOG_KEYS], KEYS, clock).app()
+    asked = subject("http://w.example", lag=lag)
+    outcomes = await outcomes_at(Direct(app), asked, clock, only=["growth", "public-copy-current"])
+    assert names(outcomes, kind) >= {"public-copy-current"}
 
 
 async def test_a_connection_that_serves_one_request_is_noticed() -> None:

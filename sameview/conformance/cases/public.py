@@ -107,7 +107,11 @@ async def refused_not_published(session: Session) -> None:
 
 async def _copy(session: Session) -> Response:
     """The public copy of the kit's log, which was cosigned."""
+    deadline = trio.current_time() + session.subject.lag
     answer = await session.copy(session.subject.origin)
+    while answer.status == 404 and trio.current_time() < deadline:
+        await trio.sleep(POLL_SECONDS)  # not even the first one need be there yet
+        answer = await session.copy(session.subject.origin)
     if answer.status != 200 and session.subject.text is Text.V1:
         raise CaseEnded(Differs("W-40", "200", status(answer)))
     session.expect(answer, 200, by="W-40")
