@@ -16,7 +16,7 @@ from logserver.history import History
 from logserver.integrate import resume
 from logserver.metrics import LogMetrics
 from logserver.store import METADATA, Sequencer, load_tree
-from logserver.tasks import Publisher, Publishing, read_published
+from logserver.tasks import Publisher, Publishing, Sweeper, read_published
 from runtime.client import Client
 from runtime.clock import SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
@@ -78,11 +78,12 @@ async def _node(settings: LogSettings) -> AsyncIterator[Node]:
                 log_metrics,
                 published,
             )
+            sweeper = Sweeper(files, lambda: publisher.published)
             yield Node(
                 vkey=signers[0].vkey.format(),
                 app=LogApp(sequencer, files, lambda: publisher.published, history, log_metrics).app(),
                 operator_app=Starlette(routes=operator_routes(metrics, publisher.problems, version_document())),
-                tasks=(publisher.run, database.wait_failed, register.wait_lost),
+                tasks=(publisher.run, sweeper.run, database.wait_failed, register.wait_lost),
             )
 
 

@@ -1,7 +1,8 @@
 """How a log grows, without touching the world.
 
-``sequence`` gives entries their indexes, ``grow`` gives a tree its tiles, and ``choose`` says which checkpoint a log
-shows next. All of it follows from its arguments alone, so doing it again after a crash does the same again.
+``sequence`` gives entries their indexes, ``grow`` gives a tree its tiles, ``choose`` says which checkpoint a log shows
+next, and ``filled`` which partial tiles can go. All of it follows from its arguments alone, so doing it again after a
+crash does the same again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -147,6 +148,18 @@ def grow_tiles(
             files.append(TileFile(Tile(level, first_tile + len(full), len(rest)).path(), b"".join(rest)))
         levels.append(rest)
     return tuple(levels), files
+
+
+def filled(old: int, new: int) -> Iterator[str]:
+    """Yield the paths of the tiles and bundles that are full in a tree of ``new`` entries and were not in the old."""
+    for index in range(old // TILE_WIDTH, new // TILE_WIDTH):
+        yield EntryBundle(index).path()
+    level = 0
+    while new := new // TILE_WIDTH:
+        old //= TILE_WIDTH
+        for index in range(old, new):
+            yield Tile(level, index).path()
+        level += 1
 
 
 def _fill(level: int, first_tile: int, hashes: list[Hash]) -> tuple[tuple[Hash, ...], list[TileFile], list[Hash]]:

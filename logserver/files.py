@@ -4,6 +4,7 @@ Every file is written whole and made durable before its name appears, so a reade
 the old state or the new one. Writing the same file again writes the same bytes.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,12 @@ class PublicFiles:
             path = self.root / file.path
             self._make_folder(path.parent)
             replace_file(path, file.data, mode=FILE_MODE)
+
+    def drop_partial(self, path: str) -> None:
+        """Remove the partial tiles or bundles beside a full one; what is cut off in between goes the next time."""
+        # SPEC: T-12 a partial tile may be deleted once the full one exists.
+        if (self.root / path).is_file():
+            shutil.rmtree(self.root / f"{path}.p", ignore_errors=True)
 
     def write_checkpoint(self, note: bytes) -> None:
         """Publish a checkpoint."""

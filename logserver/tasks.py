@@ -1,21 +1,24 @@
-"""The publisher: the loop that turns what is durable into what is public.
+"""The loops of a log: the publisher, which turns what is durable into what is public, and the sweeper behind it.
 
     sequenced ──▶ tiles on disk ──▶ register ──▶ signature ──▶ cosignatures ──▶ public checkpoint
 
 Every size that is signed has its partial tiles on disk before the signature exists, also when only a witness ever sees
 it. A crash anywhere is repaired by going round again: the same entries make the same files, and a persisted statement
 may be signed as often as needed.
+
+The sweeper removes the partial tiles of tiles that have been full and public for a while. Each round leaves some; kept
+for ever, those of a busy log would soon be most of its files.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
 import trio
 
-from logserver.core import choose
+from logserver.core import choose, filled
 from logserver.cosign import Witnesses
 from logserver.files import PublicFiles
 from logserver.history import History
@@ -37,6 +40,8 @@ from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 LATE_SECONDS = 60.0  # entries that wait longer than this and twenty intervals for a checkpoint are a problem
 LATE_INTERVALS = 20
+KEEP_PARTIAL_SECONDS = 3600.0  # for readers who are still at an older checkpoint and do not fall back to the full tile
+SWEPT_AT_ONCE = 1 << 20  # entries whose tiles are looked at in one go, after which the log may be ended
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -179,6 +184,34 @@ class Publisher:
         else:
             _log.warning("not_publishing" if self._publishing.hold_without_quorum else "quorum_missed", why=trouble)
         self._trouble = trouble
+
+
+class Sweeper:
+    """Removes the partial tiles that nobody needs any more."""
+
+    def __init__(self, files: PublicFiles, published: Callable[[], SignedCheckpoint | None]) -> None:
+        self._files = files
+        self._published = published
+        self._swept = 0  # entries; after a restart the first sweep looks at all
+        self._due = 0
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            await self.sweep()
+            await trio.sleep(KEEP_PARTIAL_SECONDS)
+
+    async def sweep(self) -> None:
+        """Remove the partial tiles of what was full and public at the last sweep."""
+        for size in range(self._swept, self._due, SWEPT_AT_ONCE):
+            await trio.to_thread.run_sync(self._sweep, size, min(size + SWEPT_AT_ONCE, self._due))
+        self._swept = self._due
+        published = self._published()
+        self._due = 0 if published is None else published.size
+
+    def _sweep(self, old: int, new: int) -> None:
+        for path in filled(old, new):
+            self._files.drop_partial(path)
 
 
 def verifier_keys(signers: Sequence[Signer], policy: Policy | None) -> tuple[VerifierKey, ...]:

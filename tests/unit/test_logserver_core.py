@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logserver.core import EMPTY_EDGE, Edge, choose, grow, parse_batch, sequence
+from logserver.core import EMPTY_EDGE, Edge, choose, filled, grow, parse_batch, sequence
 from tests.keys import NOW, cosign, log_key, sign_checkpoint, witness_key
 from tests.rfc6962 import ReferenceTree
 from tlog.checkpoint import Checkpoint
@@ -15,7 +15,7 @@ from tlog.keys import SignerKey
 from tlog.policy import Policy, PolicyWitness
 from tlog.quorum import Group
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
-from tlog.tiles import Tile, format_entries, parse_entries, tile_hashes, tiles_at
+from tlog.tiles import EntryBundle, Tile, format_entries, parse_entries, tile_hashes, tiles_at
 
 ENTRIES = [b"entry %d" % number for number in range(70_000)]
 
@@ -93,6 +93,16 @@ def test_growing_by_nothing_writes_nothing() -> None:
 
 def test_an_edge_of_an_empty_tree_has_the_empty_root() -> None:
     assert Edge(0, (), ()).root_hash() == EMPTY_ROOT
+
+
+@given(st.integers(0, 200_000), st.integers(0, 200_000))
+def test_what_was_filled_is_full_in_the_new_tree_and_was_not_in_the_old(a: int, b: int) -> None:
+    old, new = sorted((a, b))
+    full = {size: {t.path() for t in tiles_at(size) if not t.is_partial} for size in (old, new)}
+    bundles = {size: {EntryBundle(index).path() for index in range(size // 256)} for size in (old, new)}
+    paths = list(filled(old, new))
+    assert len(paths) == len(set(paths))
+    assert set(paths) == (full[new] | bundles[new]) - (full[old] | bundles[old])
 
 
 # Batches.
