@@ -120,6 +120,15 @@ async def test_an_honest_witness_in_memory_fails_nothing() -> None:
     assert names(outcomes, Passed) | {"ml-dsa-44"} == {case.name for case in CASES}
 
 
+async def test_a_key_that_was_not_given_is_named_and_fails_nothing() -> None:
+    clock = FakeClock(NOW)
+    app = HonestWitness(ORIGIN, [key.verifier_key for key in LOG_KEYS], KEYS, clock).app()
+    outcomes = await outcomes_at(Direct(app), subject("http://w.example", KEYS[:1]), clock, only=["own-lines-only"])
+    found = outcomes["own-lines-only"]
+    assert isinstance(found, Skipped)
+    assert KEYS[1].verifier_key.id.hex() in found.reason
+
+
 # Witnesses that make one.
 
 MISTAKES: list[tuple[type[HonestWitness], set[str]]] = [

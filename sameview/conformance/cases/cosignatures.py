@@ -35,8 +35,10 @@ async def own_lines_only(session: Session) -> None:
     for line in cosigned.lines():
         if line.name not in names:
             fail("W-22", "only lines of the witness's keys", f"a line of {fact(line.name)}")
+    for line in cosigned.lines():
         if (line.name, line.key_id) not in own:
-            fail("W-22", "only lines of the witness's keys", f"a line of its key {line.key_id.hex()}: give its --vkey")
+            # It may well be the witness's: only whoever has the vkey can tell.
+            skip(f"there is a line of the witness's key {line.key_id.hex()}: give its --vkey to have it verified")
 
 
 async def one_line_a_key(session: Session) -> None:
