@@ -20,6 +20,7 @@ from tlog.evidence import is_log_key
 from tlog.keys import KeyType, SignerKey, VerifierKey
 from tlog.policy import Policy
 from tlog.text import is_key_name, parse_origin
+from tlog.trust import Trust
 
 OBSERVER_KEY_TYPES = frozenset({KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE_MLDSA44})
 LOG_KEY_TYPES = frozenset(KeyType) - {KeyType.COSIGNATURE_ED25519}
@@ -136,20 +137,27 @@ def read_settings(path: Path) -> MonitorSettings:
     _check_numbers(path, config)
     policy = _read_policy(path, "`policy`", config.policy)
     _check_witnesses(path, config, policy)
+    data, register = resolve(path, config.data), resolve(path, config.register)
+    if register.is_relative_to(data) or data.is_relative_to(register):
+        # A backup of one would bring the other along, and a restored monitor would contradict what it signed since.
+        raise UsageError(f"{path}: `register` and `data` must be apart, best on different disks")
+    logs = _logs(path, config, policy, observer_key.verifier_key)
+    peers = _peers(path, config, peer_key.verifier_key)
+    _check_roles(path, logs, (observer_key.verifier_key, *observers_of(peers)))
     return MonitorSettings(
         name=config.name,
         listen=config.listen,
         operator_listen=config.operator_listen,
-        data=resolve(path, config.data),
-        register=resolve(path, config.register),
+        data=data,
+        register=register,
         peer_key=peer_key,
         observer_key=observer_key,
         mirror_bytes=config.mirror_bytes,
         poll_interval=config.poll_interval,
         gossip_interval=config.gossip_interval,
         reachable=config.reachable,
-        logs=_logs(path, config, policy, observer_key.verifier_key),
-        peers=_peers(path, config, peer_key.verifier_key),
+        logs=logs,
+        peers=peers,
     )
 
 
@@ -223,6 +231,17 @@ def _peers(path: Path, config: MonitorConfig, own: VerifierKey) -> tuple[NamedPe
             raise UsageError(f"{where}: there is an earlier [[peer]] with this key")
         peers[peer.id] = NamedPeer(entry.name, peer, observer, entry.operator, entry.anchor)
     return tuple(peers.values())
+
+
+def _check_roles(path: Path, logs: Sequence[WatchedLog], observers: Sequence[VerifierKey]) -> None:
+    """Refuse keys of which nobody could tell whose signature it is, or in which role it was made."""
+    for log in (watched.log for watched in logs):
+        if any(key.name == log.origin for key in observers):
+            raise UsageError(f"{path}: an observer's key is named like the log {log.origin}: ask for another one")
+        try:
+            Trust((*log.keys, *log.policy.witness_keys, *observers))
+        except ValueError as error:
+            raise UsageError(f"{path}: {error}, about the log {log.origin}: find out whose key is right") from None
 
 
 def _vkey(where: str, text: str, types: "frozenset[KeyType] | set[KeyType]") -> VerifierKey:

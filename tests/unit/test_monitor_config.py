@@ -1,10 +1,11 @@
 """The monitor's configuration: what is accepted, and what is refused with a sentence that names it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from monitor.config import MonitorSettings, observers_of, read_settings
+from monitor.config import MonitorSettings, _check_roles, observers_of, read_settings
 from runtime.errors import UsageError
 from runtime.keyfiles import write_signer_key
 from tests.fakes_log import ORIGIN, policy, signer
@@ -14,6 +15,7 @@ PEER, OTHER = signer("monitor.example/m1"), signer("monitor.example/m2")
 OBSERVER = signer("monitor.example/m1-observer", KeyType.COSIGNATURE_ED25519)
 OTHER_OBSERVER = signer("monitor.example/m2-observer", KeyType.COSIGNATURE_MLDSA44)
 LOG_KEY = signer("sum.example")
+IMPOSTOR = signer(ORIGIN, KeyType.COSIGNATURE_MLDSA44)
 
 HEAD = """
 name = "monitor.example/m1"
@@ -106,6 +108,12 @@ def test_witnesses_of_the_policy_may_have_a_monitoring_url(tmp_path: Path) -> No
         (HEAD + LOG + PEERS.replace(str(OTHER.verifier_key), "x"), "number 1: `vkey`"),
         (HEAD + LOG + PEERS.replace(str(OTHER_OBSERVER.verifier_key), str(PEER.verifier_key)), "`observer`"),
         (HEAD + LOG + PEERS.replace("http://127.0.0.1:8083", "m2"), "`url`"),
+        (
+            HEAD + LOG + PEERS.replace(str(OTHER_OBSERVER.verifier_key), str(IMPOSTOR.verifier_key)),
+            "named like the log",
+        ),
+        (HEAD.replace('"register"', '"data/register"') + LOG, "`register` and `data` must be apart"),
+        (HEAD.replace('"data"', '"register/data"') + LOG, "`register` and `data` must be apart"),
         (HEAD + LOG + '[[witness]]\nname = "w9"\nmonitoring_url = "http://x"\n', "no witness of this `name`"),
         (HEAD + LOG + '[[witness]]\nname = "w1"\nmonitoring_url = "x"\n', "`monitoring_url`"),
     ],
@@ -120,6 +128,14 @@ def test_an_observer_that_is_also_a_witness_of_the_log_is_refused(tmp_path: Path
     (tmp_path / "double.txt").write_bytes(double.format())
     with pytest.raises(UsageError, match="also a key of the log or of a witness"):
         settings(tmp_path, HEAD + LOG + 'policy = "double.txt"\n')
+
+
+def test_two_keys_under_one_name_and_id_are_refused_at_the_start(tmp_path: Path) -> None:
+    # Four bytes of hash can be made to collide. Found out later, it would stop the monitor at the first evidence.
+    watched = settings(tmp_path, HEAD + LOG).logs
+    witness = watched[0].log.policy.witness_keys[0]
+    with pytest.raises(UsageError, match="same name and key ID"):
+        _check_roles(tmp_path, watched, (replace(witness, public_key=OBSERVER.verifier_key.public_key),))
 
 
 def test_a_key_that_the_policy_names_too_counts_once(tmp_path: Path) -> None:
