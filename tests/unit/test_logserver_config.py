@@ -1,10 +1,11 @@
 """``log.toml``: everything that is wrong with it is said in a sentence that names the key."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from logserver.config import LogSettings, read_settings
+from logserver.config import LogConfig, LogSettings, read_settings
 from runtime.errors import UsageError
 from runtime.keyfiles import write_signer_key
 from tests.keys import log_key, mldsa_key, witness_key
@@ -141,3 +142,16 @@ def test_no_sentence_shows_a_private_key(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         read(tmp_path, policy='"log.key"')
     assert "PRIVATE" not in str(raised.value)
+
+
+def test_the_manual_s_configuration_is_accepted_and_names_every_key(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
+    (tmp_path / "log.toml").write_text(manual.split("```toml\n")[1].split("```")[0])
+    write_signer_key(tmp_path / "log-ed25519.key", LOG)
+    write_signer_key(tmp_path / "log-mldsa44.key", MLDSA)
+    policy(tmp_path)
+    settings = read_settings(tmp_path / "log.toml")
+    assert settings.keys == (LOG, MLDSA)
+    # What it says beside these two is said in its own section.
+    named = set(tomllib.loads((tmp_path / "log.toml").read_text())) | {"database", "storage"}
+    assert named == set(LogConfig.__struct_fields__)
