@@ -17,6 +17,7 @@ from witness.store import prune, write_cosignatures
 
 SAVE_SECONDS = 1.0  # between transactions: what a crash can take out of the history
 PRUNE_SECONDS = 3600.0
+SAVED_AT_ONCE = 256  # rows in one transaction, so that no cosignature waits long for it
 MAX_UNSAVED = 16_384  # twice what is cosigned in a second at the best; beyond it the oldest are left out
 DAY = 86_400
 
@@ -45,9 +46,9 @@ class History:
 
     async def save(self) -> None:
         """Write what was remembered."""
-        unsaved, self._unsaved = self._unsaved, {}
-        if unsaved:
-            await write_cosignatures(self._database, list(unsaved.values()))
+        unsaved, self._unsaved = list(self._unsaved.values()), {}
+        for begin in range(0, len(unsaved), SAVED_AT_ONCE):
+            await write_cosignatures(self._database, unsaved[begin : begin + SAVED_AT_ONCE])
 
     async def prune(self) -> None:
         """Forget what is older than ``history_days``; the latest checkpoint of each log stays."""
