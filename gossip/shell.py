@@ -98,6 +98,7 @@ class Gossip:
         self._peers: Mapping[bytes, Peer] = {peer.id: peer for peer in peers}
         self._keys = {peer.id: peer.key for peer in peers}
         self._outboxes = {peer.id: _Outbox() for peer in peers}
+        self._queues = {peer.id: trio.Lock() for peer in peers}
         self._heard: dict[bytes, int] = {}
         self._host = host
         self._post = post
@@ -245,7 +246,9 @@ class Gossip:
     async def _receive(self, envelope: Envelope, *, answer: bool) -> list[str]:
         messages = tuple(parse_message(value) for value in envelope.messages)
         self._heard[envelope.sender] = self._clock.now_ms()
-        return await self.dispatch(Received(envelope.sender, messages, answer))
+        # However many envelopes one peer sends, whoever else wants the machine waits for one of them at most.
+        async with self._queues[envelope.sender]:
+            return await self.dispatch(Received(envelope.sender, messages, answer))
 
     def _sealed(self, peer: bytes, batch: "Sequence[_Waiting]", in_reply_to: bytes | None) -> tuple[bytes, bytes]:
         nonce = secrets.token_bytes(NONCE_BYTES)

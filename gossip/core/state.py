@@ -19,6 +19,7 @@ from tlog.policy import Policy
 from tlog.signed_checkpoint import SignedCheckpoint
 
 MAX_PENDING = 8  # per log: a hostile log can sign any number of heads, and a few are enough to convict it
+MAX_HEADS_AT_ONCE = 64  # of one log in one envelope: each is verified and written down before anything else goes on
 MAX_EVIDENCE = 4  # per origin, key and class: one convicts, more only help forensics
 PUSH_INTERVAL_MS = 1000  # per log at most one push of a verified head in this time, the newest
 RETRY_MS = 10_000  # between two requests for a proof about the same head

@@ -1,5 +1,6 @@
 """The door to the gossip machine: which event goes where, and when the clock matters next."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
@@ -7,6 +8,7 @@ from gossip.core import heads, reconcile
 from gossip.core.adjudicate import Candidate
 from gossip.core.convict import evidence_seen
 from gossip.core.state import (
+    MAX_HEADS_AT_ONCE,
     PUSH_INTERVAL_MS,
     RETRY_MS,
     UNSERVED_MS,
@@ -106,7 +108,13 @@ def _tick(turn: Turn) -> None:
 
 def _received(turn: Turn, peer: bytes, messages: Iterable[Message], *, answer: bool) -> None:
     """Take a peer's messages one by one, up to the first that has to be refused."""
+    heads = Counter[bytes]()
     for message in messages:
+        if isinstance(message, Head):
+            heads[message.origin] += 1
+            if heads[message.origin] > MAX_HEADS_AT_ONCE:
+                turn.emit(Count(Ignored.HEAD_WITHOUT_ROOM))
+                continue
         before = len(turn.effects)
         _message(turn, peer, message, answer=answer)
         if any(isinstance(effect, Refuse) for effect in turn.effects[before:]):

@@ -59,7 +59,15 @@ from gossip.core import (
     step,
     wake_ms,
 )
-from gossip.core.state import EVIDENCE_NUMBERS, MAX_EVIDENCE, MAX_PENDING, PUSH_INTERVAL_MS, RETRY_MS, UNSERVED_MS
+from gossip.core.state import (
+    EVIDENCE_NUMBERS,
+    MAX_EVIDENCE,
+    MAX_HEADS_AT_ONCE,
+    MAX_PENDING,
+    PUSH_INTERVAL_MS,
+    RETRY_MS,
+    UNSERVED_MS,
+)
 from gossip.messages import (
     MAX_DIGEST,
     Consistency,
@@ -249,6 +257,13 @@ def test_a_note_that_only_witnesses_signed_is_not_the_log_s() -> None:
     text = LOG.sign(3).split(b"\n\n")[0] + b"\n"
     note = Note(text, (sign_line(WITNESSES[0], text),)).format()
     assert run(state(), HeadSeen(ID, note))[1] == [Count(Ignored.HEAD_WITHOUT_LOG_SIGNATURE)]
+
+
+def test_an_envelope_brings_no_more_heads_of_a_log_than_can_be_looked_at() -> None:
+    heads = [Head(ID, statement(LOG, 5).raw, 1, None, ())] * (MAX_HEADS_AT_ONCE + 2)
+    _, effects = received(at(7), *heads)
+    assert sum(isinstance(effect, Remember) for effect in effects) == MAX_HEADS_AT_ONCE
+    assert effects[-2:] == [Count(Ignored.HEAD_WITHOUT_ROOM)] * 2
 
 
 def test_a_refused_message_ends_the_envelope() -> None:

@@ -277,6 +277,30 @@ async def test_what_an_effect_brings_is_taken_into_account_first() -> None:
     assert b.state.exchange_ms > 0
 
 
+async def test_one_peer_s_envelopes_keep_nobody_else_waiting_for_more_than_one(autojump_clock: MockClock) -> None:
+    class SlowHost:
+        done = 0
+
+        async def perform(self, effect: Effect) -> Sequence[Event]:
+            await trio.sleep(1)
+            self.done += 1
+            return ()
+
+    host = SlowHost()
+    idle, _ = node(Network(), "b", dials=False)
+    slow = Gossip(idle.state, KEYS["b"], [Peer(KEYS["a"].verifier_key)], host, Network().post, TrioClock())
+    with trio.fail_after(60):
+        async with trio.open_nursery() as tasks:
+            for number in range(9):
+                tasks.start_soon(slow.answer, request(GetTile(H, 0, number, 1), nonce=bytes([number]) * 16))
+            await trio.testing.wait_all_tasks_blocked()
+            started = trio.current_time()
+            await slow.dispatch(Tick())
+            waited = trio.current_time() - started
+    assert host.done == 9
+    assert waited <= 1
+
+
 async def test_a_step_once_begun_is_not_cancelled() -> None:
     b, host = node(Network(), "b")
     with trio.CancelScope() as scope:
