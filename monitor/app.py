@@ -52,7 +52,7 @@ def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock) -> Star
         "evidence": views.evidence,
         "peers": views.peer_list,
     }
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(EXCHANGE_PATH, partial(_exchange, monitor), methods=["POST"]),
             Route("/v1/ask", partial(_ask, monitor, clock), methods=["POST"]),
@@ -61,6 +61,8 @@ def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock) -> Star
             Route("/", partial(_page, name, views), methods=["GET"]),
         ]
     )
+    app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
+    return app
 
 
 async def _exchange(monitor: Monitor, request: Request) -> Response:

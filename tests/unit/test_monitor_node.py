@@ -29,6 +29,7 @@ from gossip.envelope import peer_id
 from gossip.messages import Consistency, GetConsistency, GetTile, Message, TileData, parse_message
 from gossip.shell import Peer, Reply
 from monitor.__main__ import World, _init, open_parts
+from monitor.app import monitor_app
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
 from monitor.node import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS, Monitor, Site, reopened
 from monitor.page import status_page
@@ -38,6 +39,7 @@ from runtime.client import Failure, FetchError, Response
 from runtime.errors import UsageError
 from tests.fakes import FakeClock
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, signer
+from tests.served import served
 from tlog.evidence import Evidence, verify_evidence
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import KeyType
@@ -375,6 +377,16 @@ def fork(log: FakeLog, at: int, size: int) -> FakeLog:
     twin = log.fork(at)
     twin.add(size - at, "twin")
     return twin
+
+
+async def test_a_path_that_there_is_not_is_missing_and_leads_nowhere_else(tmp_path: Path) -> None:
+    log = grown(3)
+    async with bench(tmp_path, log) as one:
+        app = monitor_app("m1", one.monitor, views(one, settings(tmp_path, log)), one.clock)
+        async with served(app) as web:
+            assert (await web.get("/v1/heads")).status == 200
+            # A redirect would lead to the host that the request named, whosever that is.
+            assert (await web.get("/v1/heads/")).status == 404
 
 
 # The page.
