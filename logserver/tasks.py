@@ -38,7 +38,7 @@ from tlog.policy import Policy
 from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
-LATE_SECONDS = 60.0  # entries that wait longer than this and twenty intervals for a checkpoint are a problem
+LATE_SECONDS = 60.0  # for so long, and for twenty intervals, rounds may publish nothing before it is a problem
 LATE_INTERVALS = 20
 KEEP_PARTIAL_SECONDS = 3600.0  # for readers who are still at an older checkpoint and do not fall back to the full tile
 SWEPT_AT_ONCE = 1 << 20  # entries whose tiles are looked at in one go, after which the log may be ended
@@ -86,7 +86,7 @@ class Publisher:
         self._metrics = metrics
         self._keys = verifier_keys(signers, publishing.policy)
         self._trouble: str | None = None
-        self._caught_up = trio.current_time()  # when everything was last published, or we began to try
+        self._vain_since: float | None = None  # when the first round began of those that have published nothing since
         self.published = published
         """The public checkpoint."""
 
@@ -106,6 +106,8 @@ class Publisher:
         Raises:
             HistoryBroken: what is stored contradicts what was signed.
         """
+        if self._vain_since is None:
+            self._vain_since = trio.current_time()
         statement = await self._state(await self._integrator.integrate())
         if statement is None:
             return
@@ -122,17 +124,16 @@ class Publisher:
         await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
         self.published = chosen
         self._metrics.published(chosen.size)
-        if self._is_up_to_date():
-            self._caught_up = trio.current_time()
+        self._vain_since = None
 
     async def problems(self) -> list[str]:
         """Why this log is not serving its newest entries, for its operator."""
         if self.published is None:
             return [f"no checkpoint is published yet: {self._trouble or 'the first one is being made'}"]
-        late = trio.current_time() - self._caught_up > max(LATE_SECONDS, LATE_INTERVALS * self._publishing.interval)
-        if late and not self._is_up_to_date():
+        patience = max(LATE_SECONDS, LATE_INTERVALS * self._publishing.interval)
+        if self._vain_since is not None and trio.current_time() - self._vain_since > patience:
             waiting = self._sequencer.tree.end - self.published.size
-            return [f"{waiting} entries wait for a checkpoint: {self._trouble or 'entries come faster than it can be'}"]
+            return [f"{waiting} entries wait for a checkpoint: {self._trouble or 'the round takes too long'}"]
         return []
 
     def _is_up_to_date(self) -> bool:

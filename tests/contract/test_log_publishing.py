@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 import trio
+import trio.testing
 from starlette.responses import Response
 
 from logserver.cosign import Patience
@@ -21,8 +22,9 @@ from tlog.checkpoint import Checkpoint
 from tlog.hashing import TreeHead, leaf_hash
 from tlog.keys import SignerKey
 from tlog.note import Note
-from tlog.policy import Policy
+from tlog.policy import Policy, PolicyWitness
 from tlog.proofs import root_at, verify_consistency
+from tlog.quorum import Group
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tiles import tiles_at
 
@@ -298,6 +300,27 @@ async def test_a_witness_that_knows_an_older_size_is_led_on_from_there(tmp_path:
             verify_consistency(heads[request.old_size], heads[5], request.path)
 
 
+async def test_a_witness_that_names_another_size_each_time_is_given_up(tmp_path: Path) -> None:
+    async def answer(witness: ScriptedWitness, sent: AddCheckpoint) -> Response:
+        return bare(409, b"%d\n" % (1 - sent.old_size), SIZE_TYPE)
+
+    async with witnesses(answer, cosign) as asked, log(tmp_path, policy_of(LOG, asked, 1)) as opened:
+        await grow(opened)
+        await grow(opened)
+        assert published_size(opened) == 2
+        assert len(asked[0].seen) <= 6
+
+
+async def test_a_witness_without_a_url_is_not_asked_and_may_be_in_the_policy(tmp_path: Path) -> None:
+    async with witnesses(cosign) as asked:
+        far = PolicyWitness("far", witness_key("witness.example/far").verifier_key)
+        policy = policy_of(LOG, asked, 1)
+        either = Group("either", 1, ("w1", "far"))
+        async with log(tmp_path, Policy(policy.logs, (*policy.witnesses, far), (either,), "either")) as opened:
+            await grow(opened)
+            assert published_size(opened) == 1
+
+
 async def test_a_witness_that_asks_to_be_left_alone_is(tmp_path: Path) -> None:
     busy = says(503, b"", None, {"retry-after": "3600"})
     async with witnesses(busy, cosign) as asked, log(tmp_path, policy_of(LOG, asked, 1)) as opened:
@@ -370,6 +393,26 @@ async def test_a_log_is_not_ready_before_its_first_checkpoint(tmp_path: Path) ->
         await opened.publisher.publish()
         (problem,) = await opened.publisher.problems()
         assert "too few of its policy's witnesses cosign" in problem
+        asked[0].answer = cosign
+        await opened.publisher.publish()
+        assert await opened.publisher.problems() == []
+
+
+async def test_entries_that_wait_long_are_a_problem_and_load_alone_is_none(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    mock_clock.rate = 1.0  # of real time: what waits for threads and sockets goes on, and jumps are ours
+    async with witnesses(cosign) as asked, log(tmp_path, policy_of(LOG, asked)) as opened:
+        for _ in range(3):
+            await grow(opened)
+            await opened.add(b"while the round goes on %d" % opened.sequencer.tree.end)
+            mock_clock.jump(61)
+            assert await opened.publisher.problems() == []
+        asked[0].answer = says(500)
+        await grow(opened)
+        mock_clock.jump(61)
+        (problem,) = await opened.publisher.problems()
+        assert problem.startswith("2 entries wait for a checkpoint: too few of its policy's witnesses cosign")
         asked[0].answer = cosign
         await opened.publisher.publish()
         assert await opened.publisher.problems() == []

@@ -23,6 +23,7 @@ from logserver.files import LostTile, PublicFiles
 from logserver.integrate import ENTRIES_AT_ONCE, HistoryBroken
 from runtime.errors import UsageError, exit_code
 from runtime.register import Conflict, Persisted, Register
+from runtime.register import _persisted as persisted
 from runtime.signers import Signer
 from tests.fakes import FakeClock
 from tests.keys import NOW, log_key, mldsa_key, witness_key
@@ -343,6 +344,44 @@ async def test_stores_that_tell_different_stories_stop_a_log_before_it_serves(na
         async with open_log(tmp_path, KEYS):
             pass
     assert exit_code(raised.value) == 2
+
+
+class Stubborn:
+    """A register that says something else was stated than what was, or was meanwhile."""
+
+    def __init__(self, register: Register, says: Statement | None, *, conflict: bool = False) -> None:
+        self._register = register
+        self._says = says
+        self._conflict = conflict
+
+    async def latest(self, origin: str) -> Persisted[Statement] | None:
+        return None if self._says is None else persisted(self._says)
+
+    async def advance(self, known: Statement | None, decision: Advance | Refresh) -> Persisted[Statement] | Conflict:
+        return Conflict(None) if self._conflict else await self._register.advance(known, decision)
+
+    async def wait_lost(self) -> NoReturn:
+        await self._register.wait_lost()
+
+
+async def test_a_register_that_somebody_else_moved_ends_a_log(tmp_path: Path) -> None:
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS, wrap_register=lambda real: Stubborn(real, None, conflict=True)) as opened:
+        with pytest.raises(HistoryBroken, match="run only one"):
+            await opened.publisher.publish()
+        assert opened.files.read_checkpoint() is None
+
+
+@pytest.mark.parametrize("size", [3, 5])
+async def test_a_tree_that_does_not_extend_what_was_signed_is_not_signed(size: int, tmp_path: Path) -> None:
+    """SPEC: CP-7"""
+    await make_log(tmp_path, ORIGIN)
+    other = Statement(ORIGIN, size, TREE.mth(100, 100 + size), NOW)
+    async with open_log(tmp_path, KEYS, wrap_register=lambda real: Stubborn(real, other)) as opened:
+        await opened.add(*ENTRIES[:5])
+        with pytest.raises(HistoryBroken, match="does not extend the one that was signed"):
+            await opened.publisher.publish()
+        assert opened.files.read_checkpoint() is None
 
 
 async def test_a_log_does_not_go_on_under_another_key(tmp_path: Path) -> None:
