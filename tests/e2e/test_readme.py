@@ -35,7 +35,7 @@ def test_a_newcomer_runs_a_log_a_witness_and_a_monitor_and_verifies(tmp_path: Pa
     for block in BLOCKS[1:]:
         script += block + (WAIT if " serve " in block else "")
     script = script.replace('"$PWD/.venv/bin:$PATH"', f'"{Path(sys.executable).parent}:$PATH"')
-    for port in ("8080", "8081", "8082"):
+    for port in ("8080", "8081", "8082", "8090", "8091", "8092"):
         script = script.replace(f":{port}", f":{_free_port()}")
     done = subprocess.run(
         ["bash", "-c", script],
