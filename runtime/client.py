@@ -101,7 +101,7 @@ class Client:
         except trio.TooSlowError:
             raise FetchError(Failure.TIMEOUT, f"no complete answer within {seconds:g} seconds") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):  # the last of host names like "a..b"
-            raise FetchError(Failure.UNREACHABLE, "the URL is not one that can be fetched") from None
+            raise FetchError(Failure.UNREACHABLE, "this is no URL that begins with http:// or https://") from None
         except httpx.RemoteProtocolError as error:
             if str(error).startswith(_HUNG_UP):
                 raise FetchError(Failure.UNREACHABLE, "the server hung up instead of answering") from None

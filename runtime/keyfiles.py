@@ -35,7 +35,8 @@ def read_signer_key(path: Path) -> SignerKey:
         # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever. It changes nothing for files.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise UsageError(f"the key file {path} does not exist: make one with `sameview keygen --out {path}`") from None
+        make = f"sameview keygen --name NAME --type TYPE --out {path}"
+        raise UsageError(f"the key file {path} does not exist: correct the path, or make one with `{make}`") from None
     except OSError as error:
         raise UsageError(f"cannot read the key file {path}: {error.strerror}") from None
     try:

@@ -115,7 +115,7 @@ async def _ask(client: Client, url: str, name: str, documents: dict[str, object]
     try:
         answer = await client.fetch("GET", f"{url}/v1/{name}", cap=MAX_ANSWER_BYTES, seconds=ASK_SECONDS)
     except FetchError as error:
-        raise CannotTell(f"the monitor cannot be asked: {error}") from None
+        raise CannotTell(f"the monitor cannot be asked: {error}; does it serve at this URL?") from None
     if answer.status >= 500:
         raise CannotTell(f"the monitor answered {answer.status}: try again later")
     if answer.status != 200:

@@ -153,7 +153,7 @@ async def _fetch(client: Client, method: str, url: str, body: bytes = b"") -> Re
     try:
         return await client.fetch(method, url, body=body, cap=MAX_ANSWER_BYTES, seconds=ADD_SECONDS)
     except FetchError as error:
-        raise CannotTell(f"the log cannot be asked: {error}") from None
+        raise CannotTell(f"the log cannot be asked: {error}; does it serve at this URL?") from None
 
 
 def _unexpected(answer: Response) -> UsageError | CannotTell:

@@ -104,7 +104,7 @@ def test_the_vkey_of_a_file_that_others_can_read_is_refused(sameview: Sameview, 
 
 def test_what_is_no_key_file_ends_with_2_and_is_not_repeated(sameview: Sameview, tmp_path: Path) -> None:
     file = tmp_path / "key"
-    assert "does not exist: make one with `sameview keygen" in sameview("vkey", file).err
+    assert "does not exist: correct the path, or make one with `sameview keygen" in sameview("vkey", file).err
     file.touch(0o600)
     file.write_text("PRIVATE+KEY+secret\n")
     ran = sameview("vkey", file)

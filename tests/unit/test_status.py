@@ -135,4 +135,7 @@ async def test_a_monitor_in_trouble_ends_with_3(sameview: Sameview) -> None:
 
 def test_a_monitor_that_cannot_be_reached_ends_with_3(sameview: Sameview) -> None:
     ran = sameview("monitor", "status", "http://127.0.0.1:1")
-    assert (ran.code, ran.err) == (3, "sameview: the monitor cannot be asked: the server cannot be reached\n")
+    assert (ran.code, ran.err) == (
+        3,
+        "sameview: the monitor cannot be asked: the server cannot be reached; does it serve at this URL?\n",
+    )

@@ -212,7 +212,10 @@ def test_a_file_that_cannot_be_read_ends_with_2(sameview: Sameview, tmp_path: Pa
 def test_a_log_that_cannot_be_reached_ends_with_3(sameview: Sameview, files: list[Path]) -> None:
     for more in ([], ["--batch"]):
         ran = sameview("log", "add", "http://127.0.0.1:1", *files, *more)
-        assert (ran.code, ran.err) == (3, "sameview: the log cannot be asked: the server cannot be reached\n")
+        assert (ran.code, ran.err) == (
+            3,
+            "sameview: the log cannot be asked: the server cannot be reached; does it serve at this URL?\n",
+        )
 
 
 async def test_json_names_file_index_and_proof(sameview: Sameview, files: list[Path]) -> None:
