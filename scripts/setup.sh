@@ -26,7 +26,9 @@ with_uv() {
     fi
     # shellcheck disable=SC2086 # the locks are several words
     uv pip install --quiet --python "$venv/bin/python" --require-hashes $locks &&
-        uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
+        uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable . && return
+    echo "make setup: uv could not (reason above); trying with pip" >&2
+    return 1
 }
 
 with_pip() {
