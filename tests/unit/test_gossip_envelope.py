@@ -183,14 +183,20 @@ def test_the_context_keeps_other_signatures_of_a_peer_key_out() -> None:
 
 
 def broken(**changes: object) -> bytes:
-    names = ["version", "sender", "recipient", "time_ms", "nonce", "in_reply_to", "messages", "signature"]
-    fields: dict[str, object] = dict(
-        zip(names, [1, REQUEST.sender, ME, NOW, b"n" * 16, None, (), b"s" * 64], strict=True)
-    )
-    packed = msgpack.packb(list((fields | changes).values()))
-    if not isinstance(packed, bytes):
+    """An envelope with some fields changed, and then signed as it should be."""
+    names = ["version", "sender", "recipient", "time_ms", "nonce", "in_reply_to", "messages"]
+    fields: dict[str, object] = dict(zip(names, [1, REQUEST.sender, ME, NOW, b"n" * 16, None, ()], strict=True))
+    signed = {name: changes.get(name, value) for name, value in fields.items()}
+    signature = ALICE.sign(b"sameview/gossip/v1\0" + packed(list(signed.values())))
+    return packed(list((signed | {"signature": signature} | changes).values()))
+
+
+def packed(value: object) -> bytes:
+    """Pack what gossip itself would not."""
+    found = msgpack.packb(value)
+    if not isinstance(found, bytes):
         raise AssertionError
-    return packed
+    return found
 
 
 @pytest.mark.parametrize(
@@ -211,6 +217,7 @@ def broken(**changes: object) -> bytes:
         broken(messages=None),
         broken(messages=b""),
         broken(signature=b"s" * 63),
+        broken(messages=(1.5,)),
         broken(more=1),
         pack((1, 2, 3)),
         pack(1),
@@ -220,6 +227,17 @@ def broken(**changes: object) -> bytes:
 def test_what_is_not_shaped_like_an_envelope_is_refused(raw: bytes) -> None:
     with pytest.raises(FormatError):
         opened(raw)
+
+
+def test_what_a_stranger_sent_is_not_unpacked() -> None:
+    # It takes half a second to unpack what is made for that.
+    nonsense = {"messages": ({1: 1.5},)}
+    with pytest.raises(FormatError, match="msgpack"):
+        opened(broken(**nonsense))
+    with pytest.raises(SignatureError, match="not a peer"):
+        opened(broken(**nonsense, sender=peer_id(EVE.verifier_key)))
+    with pytest.raises(SignatureError, match="does not verify"):
+        opened(broken(**nonsense, signature=b"s" * 64))
 
 
 def test_a_flipped_bit_anywhere_is_noticed() -> None:
