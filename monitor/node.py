@@ -321,7 +321,8 @@ class Monitor:
         if branch.signed is None or branch.convicted:
             return
         if shown.size < branch.size:
-            await self.alarm(LOG_STALE, origin, f"the log shows size {shown.size} after it showed a larger one")
+            # Not the size that it shows: a log that shows another one each time would fill the list of alarms.
+            await self.alarm(LOG_STALE, origin, f"the log shows less than the {branch.size} entries it showed before")
             return
         await self.clear(LOG_STALE, origin)
         if shown == branch.signed.head:
