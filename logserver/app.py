@@ -147,7 +147,7 @@ class LogApp:
 
     async def _sequence(self, entries: tuple[bytes, ...]) -> tuple[int, ...]:
         indexes = await self._sequencer.add(entries)
-        self._metrics.added(len(indexes), self._sequencer.tree.end)
+        self._metrics.answered(len(indexes))
         return indexes
 
     async def _checkpoint(self, _request: Request) -> Response:

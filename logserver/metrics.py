@@ -4,18 +4,18 @@ from collections.abc import Iterable
 
 from runtime.metrics import Metrics
 
-PUBLISHED, HELD, CLOCK_BEHIND = "published", "held", "clock_behind"
+PUBLISHED, HELD, CLOCK_BEHIND, UNWRITABLE = "published", "held", "clock_behind", "unwritable"
 
 
 class LogMetrics:
     """The metrics of a log."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._answered = metrics.counter("log_answered_entries", "Entries answered with an index, known ones included")
+        self._entries = metrics.counter("log_answered_entries", "Entries answered with an index, known ones included")
         self._busy = metrics.counter("log_busy_answers", "Requests to add that were answered 503")
-        self._size = metrics.gauge("log_size", "Entries that are durable")
+        self._size = metrics.gauge("log_size", "Entries that are durable, at the last round")
         self._published = metrics.gauge("log_published_size", "Entries below the published checkpoint")
-        outcomes = (PUBLISHED, HELD, CLOCK_BEHIND)
+        outcomes = (PUBLISHED, HELD, CLOCK_BEHIND, UNWRITABLE)
         self._rounds = metrics.counters("log_rounds", "Rounds of the publisher by outcome", "outcome", outcomes)
         self._cosigned = metrics.counters("log_cosigned", "Checkpoints that a witness cosigned", "witness", ())
         self._failed = metrics.counters("log_not_cosigned", "Checkpoints that a witness did not", "witness", ())
@@ -26,9 +26,12 @@ class LogMetrics:
             self._cosigned.declare(name)
             self._failed.declare(name)
 
-    def added(self, answered: int, size: int) -> None:
-        """Count a request that was answered, when the log held ``size`` entries."""
-        self._answered.inc(answered)
+    def answered(self, entries: int) -> None:
+        """Count entries whose submitter got their index."""
+        self._entries.inc(entries)
+
+    def holds(self, size: int) -> None:
+        """Note how many entries the log holds."""
         self._size.set(size)
 
     def busy(self) -> None:

@@ -23,7 +23,7 @@ from logserver.cosign import Witnesses
 from logserver.files import PublicFiles
 from logserver.history import History
 from logserver.integrate import HistoryBroken, Integrator
-from logserver.metrics import CLOCK_BEHIND, HELD, LogMetrics
+from logserver.metrics import CLOCK_BEHIND, HELD, UNWRITABLE, LogMetrics
 from logserver.store import Sequencer
 from runtime.clock import Clock
 from runtime.errors import UsageError
@@ -40,6 +40,7 @@ from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 LATE_SECONDS = 60.0  # for so long, and for twenty intervals, rounds may publish nothing before it is a problem
 LATE_INTERVALS = 20
+QUORUM_MISSED = "too few of its policy's witnesses cosign: see the log for which and why"
 KEEP_PARTIAL_SECONDS = 3600.0  # for readers who are still at an older checkpoint and do not fall back to the full tile
 SWEPT_AT_ONCE = 1 << 20  # entries whose tiles are looked at in one go, after which the log may be ended
 
@@ -55,6 +56,14 @@ class Publishing:
     hold_without_quorum: bool
     interval: float
     refresh: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vain:
+    """A round that publishes nothing: how it counts, and why."""
+
+    outcome: str
+    why: str
 
 
 class Publisher:
@@ -101,30 +110,30 @@ class Publisher:
             await trio.sleep_until(started + self._publishing.interval)
 
     async def publish(self) -> None:
-        """Publish the tree as it is now.
+        """Publish the tree as it is now. A round in vain is logged, and the next one does all of it again.
 
         Raises:
             HistoryBroken: what is stored contradicts what was signed.
         """
         if self._vain_since is None:
             self._vain_since = trio.current_time()
-        statement = await self._state(await self._integrator.integrate())
-        if statement is None:
+        try:
+            chosen = await self._round()
+            if isinstance(chosen, SignedCheckpoint):
+                # SPEC: T-2 public once it is on disk: a restart shows this note or a stronger one.
+                await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
+        except OSError as error:
+            # A full disk, most likely. Neither an entry nor a statement is lost: those are kept elsewhere.
+            chosen = Vain(UNWRITABLE, f"the public folder cannot be written or read: {error.strerror}")
+        if isinstance(chosen, Vain):
+            self._note_trouble(chosen.why)
+            self._metrics.not_published(chosen.outcome)
             return
-        signed = open_checkpoint(await sign_checkpoint(statement, self._signers), self._keys)
-        gathered = await self._gather(signed)
-        policy, hold = self._publishing.policy, self._publishing.hold_without_quorum
-        self._note_quorum(policy is None or policy.cosigned(gathered).met)
-        chosen = choose(self.published, gathered, policy, hold=hold)
-        if chosen is None:
-            self._metrics.not_published(HELD)
-            return
-        await self._history.record(chosen, self._clock.now())
-        # SPEC: T-2 the newest checkpoint is public once it is on disk: a restart shows this note or a stronger one.
-        await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
         self.published = chosen
-        self._metrics.published(chosen.size)
         self._vain_since = None
+        self._metrics.published(chosen.size)
+        if self._is_cosigned(chosen):
+            self._note_trouble(None)
 
     async def problems(self) -> list[str]:
         """Why this log is not serving its newest entries, for its operator."""
@@ -136,10 +145,31 @@ class Publisher:
             return [f"{waiting} entries wait for a checkpoint: {self._trouble or 'the round takes too long'}"]
         return []
 
+    async def _round(self) -> "SignedCheckpoint | Vain":
+        """Everything up to the checkpoint that is to be public now."""
+        head = await self._integrator.integrate()
+        self._metrics.holds(head.size)
+        statement = await self._state(head)
+        if isinstance(statement, Vain):
+            return statement
+        signed = open_checkpoint(await sign_checkpoint(statement, self._signers), self._keys)
+        gathered = await self._gather(signed)
+        chosen = choose(self.published, gathered, self._publishing.policy, hold=self._publishing.hold_without_quorum)
+        if chosen is None:
+            return Vain(HELD, QUORUM_MISSED)
+        if not self._is_cosigned(chosen):
+            self._note_trouble(QUORUM_MISSED)
+        await self._history.record(chosen, self._clock.now())
+        return chosen
+
+    def _is_cosigned(self, checkpoint: SignedCheckpoint) -> bool:
+        policy = self._publishing.policy
+        return policy is None or policy.cosigned(checkpoint).met
+
     def _is_up_to_date(self) -> bool:
         return self.published is not None and self.published.size == self._sequencer.tree.end
 
-    async def _state(self, head: TreeHead) -> Persisted[Statement] | None:
+    async def _state(self, head: TreeHead) -> "Persisted[Statement] | Vain":
         """Decide upon the integrated tree and persist the decision; what comes back may be signed."""
         origin = self._publishing.origin
         persisted = await self._register.latest(origin)
@@ -155,9 +185,7 @@ class Publisher:
                 return stated
             case ClockBehind(seconds):
                 # Entries are still admitted; what was signed stays public. It passes when the clock catches up.
-                self._note_trouble(f"the clock is {seconds} seconds behind the last signature: set it right")
-                self._metrics.not_published(CLOCK_BEHIND)
-                return None
+                return Vain(CLOCK_BEHIND, f"the clock is {seconds} seconds behind the last signature: set it right")
             case Inconsistent(reason) | Malformed(reason):
                 raise HistoryBroken(f"the tree on disk does not extend the one that was signed: {reason}")
             case Stale():
@@ -172,9 +200,6 @@ class Publisher:
 
     async def _prove(self, old: int, new: int) -> Sequence[Hash]:
         return await trio.to_thread.run_sync(prove_consistency, old, new, self._files.nodes(new))
-
-    def _note_quorum(self, met: bool) -> None:
-        self._note_trouble(None if met else "too few of its policy's witnesses cosign: see the log for which and why")
 
     def _note_trouble(self, trouble: str | None) -> None:
         """Log what keeps the log from publishing when it changes, not each time."""

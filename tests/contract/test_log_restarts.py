@@ -4,6 +4,7 @@ Each step of a round is an object that can be made to fail: the files, the regis
 raised there ends the process as far as the log can tell; the next one opens what is in the directory.
 """
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 import msgspec
 import pytest
+import structlog
 from starlette.responses import Response
 from typing_extensions import override
 
@@ -271,6 +273,48 @@ class Unwritable(PublicFiles):
     @override
     def write_checkpoint(self, note: bytes) -> None:
         raise Killed
+
+
+@dataclass(frozen=True, slots=True)
+class FullDisk(PublicFiles):
+    """Has no room while the test says so."""
+
+    full: list[str]
+
+    @override
+    def write(self, files: Sequence[TileFile]) -> None:
+        if "tiles" in self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super(FullDisk, self).write(files)
+
+    @override
+    def write_checkpoint(self, note: bytes) -> None:
+        if "checkpoint" in self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super(FullDisk, self).write_checkpoint(note)
+
+
+@pytest.mark.parametrize("what", ["tiles", "checkpoint"])
+async def test_a_full_disk_holds_a_log_until_there_is_room(what: str, tmp_path: Path) -> None:
+    await make_log(tmp_path, ORIGIN)
+    full: list[str] = []
+    async with open_log(tmp_path, KEYS, files=FullDisk(tmp_path / "public", full)) as opened:
+        await opened.publisher.publish()
+        before = opened.files.read_checkpoint()
+        full.append(what)
+        with structlog.testing.capture_logs() as logged:
+            for entry in ENTRIES[:3]:
+                await opened.add(entry)
+                await opened.publisher.publish()
+        assert [line["why"] for line in logged if "why" in line] == [
+            "the public folder cannot be written or read: No space left on device"
+        ]
+        assert opened.files.read_checkpoint() == before
+        full.clear()
+        await opened.publisher.publish()
+        assert tiles_and_bundles(tmp_path).items() >= expected_files(3).items()
+        assert opened.publisher.published is not None
+        assert opened.publisher.published.root_hash == TREE.mth(0, 3)
 
 
 # What contradicts what was signed.
