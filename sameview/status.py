@@ -195,4 +195,4 @@ def _view(head: Head) -> str:
     if head.pending:
         sizes = ", ".join(f"{one.size:,}" for one in head.pending)
         return f"agrees so far; not yet settled: {sizes}"
-    return "agrees"
+    return "nothing verified yet" if head.confirmed_ms is None else "agrees"

@@ -71,6 +71,11 @@ async def test_shows_logs_and_peers_with_their_ages(capsys: pytest.CaptureFixtur
     assert "m3 - never calls us" in lines
 
 
+async def test_says_agrees_of_no_log_that_was_not_confirmed(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = await shown({**QUIET, "heads": [{**HEAD, "size": 0, "confirmed_ms": None}]}, capsys)
+    assert "log.example/one 0 never nothing verified yet" in lines
+
+
 async def test_shows_open_alarms_only(capsys: pytest.CaptureFixture[str]) -> None:
     cleared = {**ALARM, "kind": "bad-checkpoint", "cleared_ms": NOW_MS}
     lines = await shown({**QUIET, "alarms": [ALARM, cleared, {**ALARM, "origin": None}]}, capsys)
