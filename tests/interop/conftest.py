@@ -14,14 +14,23 @@ BUILD_SECONDS = 600  # on a machine that has none of the modules yet and is busy
 
 @pytest.fixture(scope="session")
 def go_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the programs of tests/interop/go, ``peer`` and ``tesseralog``."""
+    """The folder with the programs of tests/interop/go: ``agent``, ``peer`` and ``tesseralog``."""
+    return _build(tmp_path_factory.mktemp("go"), "./...")
+
+
+@pytest.fixture(scope="session")
+def litewitness(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The witness of filippo.io/torchwood; with the database it brings along it takes a minute to build."""
+    return _build(tmp_path_factory.mktemp("litewitness"), "filippo.io/torchwood/cmd/litewitness") / "litewitness"
+
+
+def _build(folder: Path, packages: str) -> Path:
     if GO is None:
         pytest.skip("go is not installed: install Go 1.25 or newer, from the distribution or from go.dev")
-    fetched = run_go("mod", "download")
+    fetched = run_go("list", "-deps", packages)
     if fetched.returncode:
-        pytest.skip(f"the Go modules cannot be fetched, see GOPROXY: {fetched.stderr.strip()[-500:]}")
-    folder = tmp_path_factory.mktemp("go")
-    built = run_go("build", "-o", f"{folder}/", "./...")
+        pytest.skip(f"this Go or these modules cannot be had, see GOPROXY: {fetched.stderr.strip()[-500:]}")
+    built = run_go("build", "-o", f"{folder}/", packages)
     assert built.returncode == 0, built.stderr
     return folder
 
