@@ -110,6 +110,6 @@ async def connect(
 ) -> Connection:
     """Open a connection for the calling thread; SQLAlchemy gives what it gives to aiosqlite."""
     opened = sqlite3.connect(
-        database, timeout, isolation_level=isolation_level, check_same_thread=check_same_thread, uri=uri
+        database, timeout=timeout, isolation_level=isolation_level, check_same_thread=check_same_thread, uri=uri
     )
     return Connection(opened)
