@@ -5,7 +5,7 @@ there was none. What a server sent is never repeated in an error.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -110,9 +110,35 @@ class Client:
             raise FetchError(Failure.UNREACHABLE, "the server cannot be reached") from None
 
     async def _fetch(self, method: str, url: str, body: bytes, headers: Mapping[str, str], cap: int) -> Response:
-        async with self._httpx.stream(method, url, content=body or None, headers=headers) as answer:
+        asked = {**headers, "content-length": str(len(body))} if body else headers
+        async with self._httpx.stream(method, url, content=_Body(body) if body else None, headers=asked) as answer:
             fields = {name.lower(): value for name, value in answer.headers.items()}
             return Response(answer.status_code, fields, await _read(answer, _sink_for(fields, cap)))
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body. That of httpx is a generator, which a server that hangs up would leave unfinished."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:  # type: ignore[explicit-override]  # typing has no override before 3.12
+        return _Once(self._body)
+
+
+class _Once:
+    """One piece, then the end."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._rest = [piece]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._rest:
+            raise StopAsyncIteration
+        return self._rest.pop()
 
 
 class _Sink(Protocol):

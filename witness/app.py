@@ -70,6 +70,7 @@ def witness_app(cosigner: Cosigner, metrics: Metrics, url: str | None = None) ->
             Route("/witness.v0.json", partial(_about, cosigner, url, version_document()["version"]), methods=["GET"]),
         ]
     )
+    app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
     return shortcut(app, "/add-checkpoint", add_checkpoint)
 
 

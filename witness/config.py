@@ -97,6 +97,7 @@ def read_settings(path: Path) -> WitnessSettings:
     key_files = tuple(resolve(path, file) for file in config.keys)
     keys = tuple(map(read_signer_key, key_files))
     _check_keys(config.name, keys)
+    _check_places(path, resolve(path, config.data), resolve(path, config.register))
     return WitnessSettings(
         name=config.name,
         listen=config.listen,
@@ -129,6 +130,12 @@ def _check_keys(name: str, keys: tuple[SignerKey, ...]) -> None:
         raise UsageError("two keys in `keys` have the same key ID, and nobody could tell them apart: make another one")
 
 
+def _check_places(path: Path, data: Path, register: Path) -> None:
+    """A backup of the one must not bring back the other: together they look as if nothing had been restored."""
+    if register.is_relative_to(data) or data.is_relative_to(register):
+        raise UsageError(f"{path}: `register` and `data` must be apart, best on different disks")
+
+
 def _url(key: str, url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"`{key}` names something that is not a URL: it begins with http:// or https://")
@@ -152,6 +159,10 @@ def _logs(path: Path, config: WitnessConfig, own: tuple[SignerKey, ...]) -> dict
             raise UsageError(f"{where}: a log must not have the witness's own name or key")
         if key in logs.get(origin, ()):
             raise UsageError(f"{where}: the same key is given twice for this origin")
+        if any((other.name, other.id) == (key.name, key.id) for other in logs.get(origin, ())):
+            raise UsageError(
+                f"{where}: another key of this origin has the same name and key ID: the log needs a new one"
+            )
         logs[origin] = (*logs.get(origin, ()), key)
     return logs
 

@@ -17,7 +17,7 @@ from runtime.clock import Clock
 from runtime.database import Database
 from tlog.advance import Statement
 from tlog.errors import TlogError
-from tlog.evidence import Conviction, Evidence, verify_evidence
+from tlog.evidence import Conviction, Evidence, verified_only, verify_evidence
 from tlog.hashing import Hash
 from tlog.keys import VerifierKey
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
@@ -75,8 +75,10 @@ class Conflicts:
         if not isinstance(verdict, Conviction):
             return verdict
         if verdict.origin not in self.convicted:
+            # A line that nobody here verified may be forged, and would spoil the bundle for whoever reads it next.
+            clean = verified_only(Evidence.parse(raw), self._logs[verdict.origin], origin=verdict.origin).format()
             found = Convicted(
-                verdict.origin, verdict.id, verdict.type.value, verdict.accused.format(), raw, self._clock.now()
+                verdict.origin, verdict.id, verdict.type.value, verdict.accused.format(), clean, self._clock.now()
             )
             await add_conviction(self._database, {name: getattr(found, name) for name in Convicted.__slots__})
             self.convicted[verdict.origin] = found

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.witness_logs import FORK, HONEST, KEYS, LOG, LOGS, ORIGIN, PUBLIC, VE
 from tlog.checkpoint import Checkpoint
 from tlog.evidence import Evidence, cosigner_same_size, non_consistent, same_size, verify_evidence
 from tlog.hashing import leaf_hash
+from tlog.note import Note
 from tlog.signed_checkpoint import open_checkpoint
 from witness.__main__ import Witness, opened
 from witness.app import operator_app, witness_app
@@ -194,6 +196,20 @@ async def test_a_second_proof_against_a_convicted_log_names_the_first(tmp_path: 
     async with serving(tmp_path) as (public, _, _):
         answers = [await public.post("/v1/evidence", bundle) for bundle in (first, second)]
         assert answers[0].body == answers[1].body
+
+
+async def test_of_evidence_that_somebody_brings_only_verified_lines_are_kept(tmp_path: Path) -> None:
+    evidence = same_size(signed(5), signed(5, FORK))
+    stranger = witness_key("witness.example/stranger")
+    spoilt = replace(evidence, notes=tuple(Note.parse(cosign(note.format(), stranger)) for note in evidence.notes))
+    async with serving(tmp_path) as (public, _, ours):
+        assert (await public.post("/v1/evidence", spoilt.format())).status == 200
+        assert ours.cosigner.conflicts.convicted[ORIGIN].bundle == evidence.format()
+
+
+async def test_a_request_is_never_sent_on_to_the_host_it_named(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (public, _, _):
+        assert (await public.get("/v1/logs/")).status == 404
 
 
 async def test_evidence_that_convicts_nobody_we_know_stops_nobody(tmp_path: Path) -> None:

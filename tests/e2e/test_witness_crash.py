@@ -16,10 +16,10 @@ import pytest
 import trio
 from typing_extensions import override
 
-from runtime import register
 from runtime.database import DatabaseFailed
 from runtime.errors import leaves
 from runtime.keyfiles import write_signer_key
+from runtime.register import DatabaseRegister
 from tests.fakes import FakeClock
 from tests.forks import Tree
 from tests.forks import leaves as branch
@@ -136,8 +136,8 @@ def after_publishing(patch: pytest.MonkeyPatch, die: Callable[[], None]) -> None
 
 
 STEPS: dict[str, Steps] = {
-    "before the swap": before(register, "_stored"),
-    "before the commit": after(register, "_store"),
+    "before the swap": before(DatabaseRegister, "_count"),
+    "within the transaction": after(DatabaseRegister, "_count"),
     "after the commit": around_write(0),
     "in the second place": around_write(30),
     "after the second place": around_write(4096),
@@ -327,9 +327,9 @@ async def asked(stream: trio.SocketStream, what: bytes, body: bytes = b"") -> tu
     return int(head.split(b" ")[1]), rest
 
 
-@pytest.mark.parametrize("kills", [30, pytest.param(500, marks=pytest.mark.slow)])
-async def test_killed_processes_contradict_nothing_that_was_answered(kills: int, tmp_path: Path) -> None:
+async def test_killed_processes_contradict_nothing_that_was_answered(tmp_path: Path) -> None:
     """SPEC: W-27"""
+    kills = int(os.environ.get("SAMEVIEW_TEST_KILLS", "30"))  # before a release: 500, which take minutes
     random, record = Random(kills), Record(*TREES)
     loads = [Load(key, random, record) for key in LOG_KEYS]
     async with killable(tmp_path) as ours:

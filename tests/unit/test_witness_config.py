@@ -63,3 +63,13 @@ def test_lists_and_feeds_are_read(tmp_path: Path) -> None:
 def test_a_mistake_is_named(more: str, named: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=named):
         settings(tmp_path, more)
+
+
+@pytest.mark.parametrize(("data", "register"), [("d", "d/register"), ("d", "d"), ("r/d", "r")])
+def test_the_register_lies_apart_from_the_data(data: str, register: str, tmp_path: Path) -> None:
+    """One backup of both would bring both back, and nothing would show that they are old."""
+    write_signer_key(tmp_path / "w.key", witness_key())
+    file = tmp_path / "witness.toml"
+    file.write_text(f'name = "witness.example/one"\ndata = "{data}"\nregister = "{register}"\nkeys = ["w.key"]\n')
+    with pytest.raises(UsageError, match="must be apart"):
+        read_settings(file)
