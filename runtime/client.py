@@ -110,10 +110,14 @@ class Client:
             raise FetchError(Failure.UNREACHABLE, "the server cannot be reached") from None
 
     async def _fetch(self, method: str, url: str, body: bytes, headers: Mapping[str, str], cap: int) -> Response:
-        asked = {**headers, "content-length": str(len(body))} if body else headers
-        async with self._httpx.stream(method, url, content=_Body(body) if body else None, headers=asked) as answer:
+        request = self._httpx.build_request(method, url, content=body or None, headers=headers)
+        request.stream = _Body(body)
+        answer = await self._httpx.send(request, stream=True)
+        try:
             fields = {name.lower(): value for name, value in answer.headers.items()}
             return Response(answer.status_code, fields, await _read(answer, _sink_for(fields, cap)))
+        finally:
+            await answer.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -130,7 +134,7 @@ class _Once:
     """One piece, then the end."""
 
     def __init__(self, piece: bytes) -> None:
-        self._rest = [piece]
+        self._rest = [piece] if piece else []
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
