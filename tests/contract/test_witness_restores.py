@@ -45,7 +45,9 @@ def copied(source: Path, target: Path, *names: str) -> None:
     target.mkdir(exist_ok=True)
     for name in names:
         if (source / name).is_dir():
-            shutil.rmtree(target / name, ignore_errors=True)
+            if (target / name).exists():
+                # Set aside, not deleted: the file system could give the copy the number of what it replaces.
+                (target / name).rename(target / f"{name}.{len(list(target.iterdir()))}")
             shutil.copytree(source / name, target / name)
         else:
             shutil.copy(source / name, target / name)
