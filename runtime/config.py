@@ -31,7 +31,7 @@ def load(path: Path, type: type[T]) -> T:
     try:
         return msgspec.convert(document, type)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {_in_words(str(error))}") from None
+        raise UsageError(f"{path}: {_in_words(str(error), _role(type))}") from None
 
 
 def resolve(config: Path, path: str) -> Path:
@@ -58,7 +58,11 @@ def _read_toml(path: Path) -> dict[str, object]:
         raise UsageError(f"{path} is not TOML: {error}") from None
 
 
-def _in_words(message: str) -> str:
+def _role(type: type[msgspec.Struct]) -> str:
+    return type.__name__.removesuffix("Config").lower()
+
+
+def _in_words(message: str, role: str) -> str:
     """Turn msgspec's message, such as ``Object missing required field `x` - at `$.log[0]```, into one about keys."""
     text, _, place = message.partition(" - at `$")
     place = place.rstrip("`").lstrip(".")
@@ -67,5 +71,6 @@ def _in_words(message: str) -> str:
         return f"the key {text.removeprefix('Object missing required field ')} is missing{where}: add it"
     if text.startswith("Object contains unknown field "):
         key = text.removeprefix("Object contains unknown field ")
-        return f"the key {key} is unknown{where}: remove it or correct its spelling"
+        other = "" if place else f", or, if this is another program's file, name the {role}'s"
+        return f"the key {key} is unknown{where}: remove it or correct its spelling{other}"
     return f"the value of `{place}` is wrong: {text[:1].lower()}{text[1:]}" if place else text

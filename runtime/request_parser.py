@@ -214,7 +214,7 @@ class RequestParser:
         self._readings = _Readings()
         self._llhttp = httptools.HttpRequestParser(self._readings)
         try:
-            self._llhttp.feed_data(_UPGRADE.sub(b"\r\n", raw))
+            self._llhttp.feed_data(_UPGRADE.sub(b"", raw))
         except httptools.HttpParserUpgrade:
             raise RequestError(501, "this method is not known here") from None  # CONNECT
         except httptools.HttpParserError:
@@ -321,7 +321,7 @@ _REQUEST_LINE = re.compile(_LINE)
 _OTHER_VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/(?!1\.[01]\r)[0-9]\.[0-9]\r\n")
 _FIELD = re.compile(rb"(?:" + _TOKEN + rb":" + _VALUE + rb")\r\n")
 _FIELDS = re.compile(rb"\r\n(" + _TOKEN + rb"):[\t ]*+(" + _VALUE + rb")")
-_UPGRADE = re.compile(rb"\r\nupgrade:" + _VALUE + rb"\r\n", re.IGNORECASE)
+_UPGRADE = re.compile(rb"(?:\r\nupgrade:" + _VALUE + rb")++(?=\r\n)", re.IGNORECASE)
 _HOST = re.compile(
     rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]++\](?::[0-9]{0,5})?"
 )

@@ -120,9 +120,17 @@ def test_an_expectation_of_http_1_0_is_ignored() -> None:
     ]
 
 
-def test_an_offer_to_upgrade_is_ignored_and_the_next_request_is_read() -> None:
+@pytest.mark.parametrize(
+    "upgrades",
+    [
+        b"Upgrade: h2c\r\n",
+        b"Upgrade: h2c\r\nUpgrade: websocket\r\n",
+        b"upgrade: h2c\r\nUpgrade:\r\nUPGRADE: a\r\nX: y\r\nUpgrade: b\r\n",
+    ],
+)
+def test_an_offer_to_upgrade_is_ignored_and_the_next_request_is_read(upgrades: bytes) -> None:
     # Java's client offers HTTP/2 with every request over plain text.
-    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\n" + upgrades + b"HTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
     data = POST + offer + b"Content-Length: 2\r\n\r\nab" + GET + b"\r\n"
     assert [(each.head.method, each.body) for each in reading(data).requests] == [("POST", b"ab"), ("GET", b"")]
 

@@ -73,3 +73,12 @@ def test_the_register_lies_apart_from_the_data(data: str, register: str, tmp_pat
     file.write_text(f'name = "witness.example/one"\ndata = "{data}"\nregister = "{register}"\nkeys = ["w.key"]\n')
     with pytest.raises(UsageError, match="must be apart"):
         read_settings(file)
+
+
+def test_the_file_of_another_program_is_recognised_as_one(tmp_path: Path) -> None:
+    file = tmp_path / "log.toml"
+    file.write_text(f'origin = "{ORIGIN}"\ndata = "d"\nregister = "r"\nkeys = ["log.key"]\n')
+    with pytest.raises(
+        UsageError, match=r"`origin` is unknown: .* if this is another program's file, name the witness"
+    ):
+        read_settings(file)
