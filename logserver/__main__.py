@@ -12,9 +12,11 @@ from logserver.app import LogApp
 from logserver.config import LogSettings, read_settings
 from logserver.cosign import Witnesses
 from logserver.files import PublicFiles
-from logserver.history import History
+from logserver.history import History, Publication
 from logserver.integrate import resume
 from logserver.metrics import LogMetrics
+from logserver.replay import Replayed
+from logserver.replay import replay as replayed
 from logserver.store import METADATA, Sequencer, load_tree
 from logserver.tasks import Publisher, Publishing, Sweeper, read_published
 from runtime.client import Client
@@ -42,6 +44,19 @@ def serve(config: Path) -> int:
     return run_daemon("log", partial(serve_node, _node(settings), settings.listen, settings.operator_listen))
 
 
+async def replay(config: Path) -> Replayed:
+    """Derive every recorded checkpoint of a log again from its entries.
+
+    Raises:
+        UsageError: there is no such log.
+        ProofError: a checkpoint is not one of the entries.
+    """
+    settings = read_settings(config)
+    # No lock: it only reads, and a log that serves may go on.
+    async with open_database(settings.data / DATABASE_NAME, METADATA) as database:
+        return await replayed(database, settings.origin)
+
+
 async def _init(settings: LogSettings) -> None:
     directory = DataDirectory.create(settings.data)
     FileRegister.create(settings.register, settings.origin)
@@ -63,7 +78,8 @@ async def _node(settings: LogSettings) -> AsyncIterator[Node]:
             published = read_published(files, signers, settings.policy)
             known = await register.latest(settings.origin)
             # Before anything is admitted: an entry must not get an index in a tree that cannot be signed.
-            history = History(database, settings.history_days)
+            by = Publication(register.epoch, version_document()["version"])
+            history = await History.open(database, settings.history_days, by)
             integrator = await resume(sequencer, database, files, known.value if known else None, published)
             publisher = Publisher(
                 _publishing(settings),
@@ -81,7 +97,9 @@ async def _node(settings: LogSettings) -> AsyncIterator[Node]:
             sweeper = Sweeper(files, lambda: publisher.published)
             yield Node(
                 vkey=signers[0].vkey.format(),
-                app=LogApp(sequencer, files, lambda: publisher.published, history, log_metrics).app(),
+                app=LogApp(
+                    sequencer, files, lambda: publisher.published, history, log_metrics, covered=publisher.covered
+                ).app(),
                 operator_app=Starlette(routes=operator_routes(metrics, publisher.problems, version_document())),
                 tasks=(publisher.run, sweeper.run, database.wait_failed, register.wait_lost),
             )

@@ -1,13 +1,14 @@
 """The log over HTTP: adding entries, the static files, and proofs."""
 
+import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from logserver.core import parse_batch
@@ -30,6 +31,8 @@ ADDS_AT_ONCE = 768
 BATCHES_AT_ONCE = 64
 ADDED_BYTES_AT_ONCE = 128 * 1024 * 1024  # of each of the two; seven of the largest batches
 MAX_PAGE = 500  # checkpoints in one answer: under SQLite's oldest limit of 999 bound variables
+MAX_WAIT_SECONDS = 25  # for a checkpoint that covers an entry; beyond it proxies lose patience
+WAITING_AT_ONCE = 256  # requests that wait for it, a quarter of a server's connections
 RETRY_SECONDS = 1  # a group commit takes milliseconds: by then there is room again
 
 # A browser-based auditor may read what is public.
@@ -39,6 +42,8 @@ FRESH = {"cache-control": "no-cache", **ANYBODY}
 ABSENT = {"cache-control": "no-store", **ANYBODY}  # what is not there yet must not be remembered as missing
 TEXT = "text/plain; charset=utf-8"
 BINARY = "application/octet-stream"
+
+NDJSON = "application/x-ndjson"
 
 _KEY_ID = re.compile("[0-9a-f]{8}")
 
@@ -86,6 +91,7 @@ class LogApp:
         metrics: LogMetrics,
         adds: Admission | None = None,
         batches: Admission | None = None,
+        covered: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._sequencer = sequencer
         self._files = files
@@ -95,6 +101,8 @@ class LogApp:
         # Apart, so that clients who send batches slowly keep nobody from adding single entries.
         self._adds = adds or Admission(ADDS_AT_ONCE)
         self._batches = batches or Admission(BATCHES_AT_ONCE)
+        self._covered = covered
+        self._waiting = trio.CapacityLimiter(WAITING_AT_ONCE)
 
     def app(self) -> Starlette:
         """The public interface."""
@@ -108,6 +116,7 @@ class LogApp:
                 Route("/v1/proofs/inclusion", self._inclusion, methods=["GET"]),
                 Route("/v1/proofs/consistency", self._consistency, methods=["GET"]),
                 Route("/v1/checkpoints", self._checkpoints, methods=["GET"]),
+                Route("/v1/checkpoints.ndjson", self._export, methods=["GET"]),
                 Route("/v1/checkpoints/{size}", self._checkpoint_of, methods=["GET"]),
             ]
         )
@@ -172,15 +181,31 @@ class LogApp:
         return bare(200, data, BINARY, IMMUTABLE)
 
     async def _entry_proof(self, request: Request) -> Response:
-        published = self._published()
         try:
             index = parse_decimal(request.path_params["index"].encode(), "the index")
+            seconds = parse_decimal(request.query_params.get("wait", "0").encode(), "wait=")
         except FormatError as error:
             return refusal(400, str(error))
+        await self._wait(index, min(seconds, MAX_WAIT_SECONDS))
+        published = self._published()
         if published is None or index >= published.size:
             return refusal(404, "no published checkpoint covers this index yet: try again after the next one", ABSENT)
         path = await self._prove(prove_inclusion, index, published.size, published.size)
         return bare(200, TlogProof(index, tuple(path), published.raw).format(), TEXT, FRESH)
+
+    async def _wait(self, index: int, seconds: int) -> None:
+        """Wait until a published checkpoint covers the index, as long as was asked for and as there is room."""
+        if self._covered is None or not seconds:
+            return
+        with trio.move_on_after(seconds):
+            try:
+                self._waiting.acquire_on_behalf_of_nowait(place := object())
+            except trio.WouldBlock:
+                return
+            try:
+                await self._covered(index)
+            finally:
+                self._waiting.release_on_behalf_of(place)
 
     async def _inclusion(self, request: Request) -> Response:
         return await self._proof(request, "index", "size", lambda index, size: index < size, prove_inclusion)
@@ -218,18 +243,36 @@ class LogApp:
 
     async def _checkpoints(self, request: Request) -> Response:
         try:
-            question = _question(request.query_params)
+            question = self._question(request.query_params)
         except FormatError as error:
             return refusal(400, f"{error}: leave out what you do not want to say")
         page = await self._history.page(question)
-        last = page[-1].head.size if len(page) == question.limit else None
-        return JSONResponse({"checkpoints": [_document(one) for one in page], "next": last}, headers=FRESH)
+        full = len(page) == question.limit
+        following = self._history.cursor(question, page[-1].head.size) if full else None
+        return JSONResponse({"checkpoints": [_document(one) for one in page], "next": following}, headers=FRESH)
+
+    async def _export(self, request: Request) -> Response:
+        try:
+            question = self._question(request.query_params)
+        except FormatError as error:
+            return refusal(400, f"{error}: leave out what you do not want to say")
+
+        async def lines() -> AsyncIterator[bytes]:
+            async for published in self._history.export(question):
+                document = {**_document(published), "note": published.note.decode()}
+                yield json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+        return StreamingResponse(lines(), media_type=NDJSON, headers=FRESH)
+
+    def _question(self, asked: Mapping[str, str]) -> Question:
+        question = _question(asked)
+        return self._history.resume(question, asked["after"]) if "after" in asked else question
 
 
 def _question(asked: Mapping[str, str]) -> Question:
     numbers = {
         name: parse_decimal(asked[name].encode(), f"{name}=")
-        for name in ("after", "limit", "min_size", "max_size", "since", "until")
+        for name in ("limit", "min_size", "max_size", "since", "until")
         if name in asked
     }
     if not 1 <= numbers.get("limit", 1) <= MAX_PAGE:
@@ -245,6 +288,8 @@ def _document(published: Published) -> dict[str, object]:
         "size": published.head.size,
         "root_hash": encode_base64(published.head.root_hash).decode(),
         "time": published.time,
+        "epoch": published.epoch,
+        "version": published.version,
         "signatures": [
             {"name": one.key_name, "key_id": one.key_id.hex(), "time": one.time} for one in published.signatures
         ],

@@ -38,7 +38,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     on_missing_quorum: MissingQuorum = "hold"
     publish_interval: float = 1.0
     refresh_interval: float = 60.0
-    history_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 30
+    history_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] | None = None
     dedup: Dedup = "all"
     database: str = "sqlite"
     storage: str = "file"
@@ -62,8 +62,8 @@ class LogSettings:
     """Seconds between two checkpoints of a growing log."""
     refresh_interval: float
     """Seconds after which the checkpoint of an idle log is signed and cosigned again, to show that it is alive."""
-    history_days: int
-    """For how long published checkpoints can be asked for."""
+    history_days: int | None
+    """For how long published checkpoints can be asked for; None for ever."""
     dedup: Dedup
 
 

@@ -1,22 +1,33 @@
-"""What the log published: one checkpoint of each size, as it was published last, for as long as its operator says.
+"""What the log published: one checkpoint of each size, as it was published last, for ever or as long as configured.
 
 A checkpoint is in the history before it is public. So whatever a reader was ever shown can be asked for again, and one
 that is not there is either old or was never shown by this log.
+
+Who asks for a list gets it page by page. What names the next page, the *cursor*, is authenticated, with the question it
+belongs to: nobody can make one up, or go on with another question than the one that was begun.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hmac
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from logserver.store import CHECKPOINT, SIGNATURE
+from logserver.store import CHECKPOINT, SECRET, SIGNATURE
 from runtime.database import Database
+from tlog.errors import FormatError
 from tlog.hashing import Hash, TreeHead
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import MAX_INTEGER
 
 SECONDS_OF_A_DAY = 86400
+EXPORTED_AT_ONCE = 200  # checkpoints in memory while all of them are exported
+
+_CURSOR_KEY_BYTES = 32
+_TAG_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,19 @@ class Published:
     time: int
     """When it was published last."""
     signatures: tuple[Signed, ...]
+    note: bytes
+    epoch: int
+    """Which opening of the register it was published under: two with different ones are by different processes."""
+    version: str
+    """Of the program that published it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Who publishes now."""
+
+    epoch: int
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +78,26 @@ class Question:
 
 
 class History:
-    """The published checkpoints."""
+    """The published checkpoints. Made by ``open``."""
 
-    def __init__(self, database: Database, days: int) -> None:
+    def __init__(self, database: Database, days: int | None, by: Publication, cursor_key: bytes) -> None:
         self._database = database
         self._days = days
+        self._by = by
+        self._cursor_key = cursor_key
+
+    @classmethod
+    async def open(cls, database: Database, days: int | None, by: Publication) -> "History":
+        """Open the history of a log, to be kept for so many days, or for ever (None)."""
+
+        async def work(connection: AsyncConnection) -> bytes:
+            known = (await connection.execute(select(SECRET.c.key))).scalar_one_or_none()
+            if known is None:
+                known = secrets.token_bytes(_CURSOR_KEY_BYTES)
+                await connection.execute(insert(SECRET).values(key=known))
+            return bytes(known)
+
+        return cls(database, days, by, await database.write(work))
 
     async def record(self, published: SignedCheckpoint, now: int) -> None:
         """Keep what is about to be published, and forget what is too old."""
@@ -67,17 +106,21 @@ class History:
             "root_hash": published.root_hash,
             "time": now,
             "note": published.raw,
+            "epoch": self._by.epoch,
+            "version": self._by.version,
         }
         signatures = [
             {"size": published.size, "key_name": one.key.name, "key_id": one.key.id, "time": one.timestamp}
             for one in published.signatures
         ]
-        too_old = select(CHECKPOINT.c.size).where(CHECKPOINT.c.time < now - self._days * SECONDS_OF_A_DAY)
 
         async def work(connection: AsyncConnection) -> None:
             for table in (SIGNATURE, CHECKPOINT):
-                replaced = table.c.size == published.size
-                await connection.execute(delete(table).where(replaced | table.c.size.in_(too_old)))
+                gone = table.c.size == published.size
+                if self._days is not None:
+                    oldest = now - self._days * SECONDS_OF_A_DAY
+                    gone |= table.c.size.in_(select(CHECKPOINT.c.size).where(CHECKPOINT.c.time < oldest))
+                await connection.execute(delete(table).where(gone))
             await connection.execute(insert(CHECKPOINT), row)
             await connection.execute(insert(SIGNATURE), signatures)
 
@@ -96,14 +139,59 @@ class History:
         """The checkpoints that were asked for, from the smallest on; no more than the limit."""
 
         async def work(connection: AsyncConnection) -> list[Published]:
-            wanted = select(CHECKPOINT.c.size, CHECKPOINT.c.root_hash, CHECKPOINT.c.time).where(*_conditions(question))
-            rows = (await connection.execute(wanted.order_by(CHECKPOINT.c.size).limit(question.limit))).all()
+            wanted = select(CHECKPOINT).where(*_conditions(question)).order_by(CHECKPOINT.c.size)
+            rows = (await connection.execute(wanted.limit(question.limit))).all()
             signed = await _signatures(connection, [row.size for row in rows])
             return [
-                Published(TreeHead(row.size, Hash(row.root_hash)), row.time, tuple(signed[row.size])) for row in rows
+                Published(
+                    TreeHead(row.size, Hash(row.root_hash)),
+                    row.time,
+                    tuple(signed[row.size]),
+                    row.note,
+                    row.epoch,
+                    row.version,
+                )
+                for row in rows
             ]
 
         return await self._database.read(work)
+
+    async def export(self, question: Question) -> AsyncIterator[Published]:
+        """All checkpoints that were asked for, whatever its limit, from the smallest on."""
+        question = replace(question, limit=EXPORTED_AT_ONCE)
+        while page := await self.page(question):
+            for published in page:
+                yield published
+            question = replace(question, after=page[-1].head.size)
+
+    def cursor(self, question: Question, last: int) -> str:
+        """What names the page after the one that ended with this size."""
+        place = last.to_bytes(8, "big")
+        return urlsafe_b64encode(place + self._tag(question, place)).decode()
+
+    def resume(self, question: Question, cursor: str) -> Question:
+        """Go on with a question where its last page ended.
+
+        Raises:
+            FormatError: the cursor is none of ours, or of another question.
+        """
+        if len(cursor) != _CURSOR_CHARACTERS:
+            raise FormatError("after= is not a cursor")
+        try:
+            raw = urlsafe_b64decode(cursor)
+        except ValueError:
+            raise FormatError("after= is not a cursor") from None
+        place, tag = raw[:8], raw[8:]
+        if not hmac.compare_digest(tag, self._tag(question, place)):
+            raise FormatError("after= is not a cursor that this log gave for this question")
+        return replace(question, after=int.from_bytes(place, "big"))
+
+    def _tag(self, question: Question, place: bytes) -> bytes:
+        asked = replace(question, after=-1, limit=1)  # the length of a page may change on the way
+        return hmac.digest(self._cursor_key, place + repr(asked).encode(), "sha256")[:_TAG_BYTES]
+
+
+_CURSOR_CHARACTERS = (8 + _TAG_BYTES) * 4 // 3
 
 
 def _conditions(question: Question) -> list[ColumnElement[bool]]:

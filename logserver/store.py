@@ -20,7 +20,7 @@ from runtime.database import Database
 from tlog.compact_range import EMPTY_RANGE, CompactRange
 from tlog.hashing import Hash, leaf_hashes
 
-METADATA = MetaData(info={"schema": "sameview-log", "version": 1})
+METADATA = MetaData(info={"schema": "sameview-log", "version": 2})
 
 BATCH = Table(
     "batch",
@@ -46,6 +46,8 @@ CHECKPOINT = Table(
     Column("root_hash", LargeBinary, nullable=False),
     Column("time", BigInteger, nullable=False, index=True, comment="when it was published last, in Unix seconds"),
     Column("note", LargeBinary, nullable=False),
+    Column("epoch", BigInteger, nullable=False, comment="of the register, when it was published last"),
+    Column("version", String, nullable=False, comment="of the program that published it last"),
 )
 
 SIGNATURE = Table(
@@ -58,6 +60,8 @@ SIGNATURE = Table(
     Index("checkpoint_signature_by_key", "key_name", "key_id"),
     sqlite_with_rowid=False,
 )
+
+SECRET = Table("secret", METADATA, Column("key", LargeBinary, primary_key=True, comment="of the cursors"))
 
 MAX_BATCH_REQUESTS = 1024  # what one commit carries: larger batches delay the first answer more than they save
 LOOKUP_AT_ONCE = 500  # under SQLite's oldest limit of 999 bound variables

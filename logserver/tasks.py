@@ -96,8 +96,14 @@ class Publisher:
         self._keys = verifier_keys(signers, publishing.policy)
         self._trouble: str | None = None
         self._vain_since: float | None = None  # when the first round began of those that have published nothing since
+        self._news = trio.Event()
         self.published = published
         """The public checkpoint."""
+
+    async def covered(self, index: int) -> None:
+        """Wait until the public checkpoint covers this index."""
+        while self.published is None or self.published.size <= index:
+            await self._news.wait()
 
     async def run(self) -> None:
         """Publish for ever."""
@@ -130,6 +136,8 @@ class Publisher:
             self._metrics.not_published(chosen.outcome)
             return
         self.published = chosen
+        self._news.set()
+        self._news = trio.Event()
         self._vain_since = None
         self._metrics.published(chosen.size)
         if self._is_cosigned(chosen):

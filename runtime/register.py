@@ -150,6 +150,11 @@ class FileRegister:
             replace_file(path / _FILE_NAME, held.format())
             yield cls(path, held)
 
+    @property
+    def epoch(self) -> int:
+        """How often the register has been opened: a number that no other instance of this log has."""
+        return self._held.epoch
+
     async def latest(self, origin: str) -> Persisted[Statement] | None:
         self._check_origin(origin)
         return _persisted_or_none(self._held.statement)

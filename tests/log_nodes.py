@@ -9,7 +9,7 @@ from logserver.app import LogApp
 from logserver.config import Dedup
 from logserver.cosign import Patience, Witnesses
 from logserver.files import PublicFiles
-from logserver.history import History
+from logserver.history import History, Publication
 from logserver.integrate import resume
 from logserver.metrics import LogMetrics
 from logserver.store import METADATA, Sequencer, load_tree
@@ -59,7 +59,7 @@ async def open_log(
     dedup: Dedup = "all",
     patience: Patience | None = None,
     interval: float = 1.0,
-    history_days: int = 30,
+    history_days: int | None = None,
     files: PublicFiles | None = None,
     wrap_register: Callable[[Register], Register] = lambda register: register,
     wrap_signer: Callable[[Signer], Signer] = lambda signer: signer,
@@ -75,7 +75,7 @@ async def open_log(
             sequencer = Sequencer(database, await load_tree(database), dedup)
             published = read_published(files, signers, policy)
             known = await register.latest(origin)
-            history = History(database, history_days)
+            history = await History.open(database, history_days, Publication(register.epoch, "test"))
             integrator = await resume(sequencer, database, files, known.value if known else None, published)
             publisher = Publisher(
                 Publishing(origin, policy, hold, interval, refresh=60.0),
@@ -90,7 +90,7 @@ async def open_log(
                 log_metrics,
                 published,
             )
-            app = LogApp(sequencer, files, lambda: publisher.published, history, log_metrics)
+            app = LogApp(sequencer, files, lambda: publisher.published, history, log_metrics, covered=publisher.covered)
             yield OpenLog(publisher, sequencer, files, metrics, history, app)
 
 

@@ -1,8 +1,13 @@
 """``sameview log``."""
 
+import json
 from pathlib import Path
 
 import click
+
+from runtime.errors import DOES_NOT_HOLD, HOLDS
+from tlog.errors import ProofError
+from tlog.text import encode_base64
 
 CONFIG = click.option("--config", required=True, type=click.Path(path_type=Path), help="The log's TOML file.")
 
@@ -29,6 +34,37 @@ def serve(config: Path) -> int:
     from logserver.__main__ import serve as run
 
     return run(config)
+
+
+@log.command()
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def replay(config: Path, as_json: bool) -> int:
+    """Derive every recorded checkpoint again from the entries alone; also while the log serves.
+
+    Prints a canonical hash of all of them, which every copy of the same log has. Exit code 1 names a checkpoint that is
+    not one of the entries.
+    """
+    from functools import partial
+
+    import trio
+
+    from logserver.__main__ import replay as run
+
+    try:
+        replayed = trio.run(partial(run, config))
+    except ProofError as error:
+        click.echo(json.dumps({"holds": False, "verdict": str(error)}) if as_json else f"FAILED: {error}")
+        return DOES_NOT_HOLD
+    root_hash = encode_base64(replayed.head.root_hash).decode()
+    if as_json:
+        document = {"size": replayed.head.size, "root_hash": root_hash, "checkpoints": replayed.checkpoints}
+        click.echo(json.dumps({"holds": True, **document, "hash": replayed.hash.hex()}))
+    else:
+        click.echo(f"OK: {replayed.checkpoints} checkpoints are those of the {replayed.head.size} entries")
+        click.echo(f"root {root_hash}")
+        click.echo(f"hash {replayed.hash.hex()}")
+    return HOLDS
 
 
 @log.command()

@@ -388,3 +388,34 @@ async def test_a_refusal_does_not_repeat_what_was_sent(tmp_path: Path) -> None:
     async with log_of(tmp_path, 3) as (_, asked):
         for path in ("/tile/0/marker", "/v1/proofs/entry/marker", "/v1/proofs/inclusion?index=marker&size=marker"):
             assert b"marker" not in (await asked.get(path)).body
+
+
+async def test_a_proof_is_waited_for_until_a_checkpoint_covers_the_entry(tmp_path: Path) -> None:
+    async with log_of(tmp_path, 3) as (opened, asked), trio.open_nursery() as nursery:
+
+        async def grow() -> None:
+            await opened.add(b"another")
+            await opened.publisher.publish()
+
+        nursery.start_soon(grow)
+        answer = await raw(asked, b"/v1/proofs/entry/3?wait=20")
+        assert (answer.status, TlogProof.parse(answer.body).index) == (200, 3)
+
+
+async def test_a_proof_that_does_not_come_in_time_is_absent(tmp_path: Path) -> None:
+    async with log_of(tmp_path, 3) as (_, asked):
+        assert (await raw(asked, b"/v1/proofs/entry/3?wait=1")).status == 404
+        assert (await raw(asked, b"/v1/proofs/entry/3?wait=x")).status == 400
+        assert (await raw(asked, b"/v1/proofs/entry/2?wait=25")).status == 200
+
+
+async def test_who_comes_when_too_many_wait_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logserver.app.WAITING_AT_ONCE", 1)
+    async with log_of(tmp_path, 3) as (opened, asked), trio.open_nursery() as nursery:
+        nursery.start_soon(raw, asked, b"/v1/proofs/entry/3?wait=25")
+        with trio.fail_after(10):
+            while opened.app._waiting.borrowed_tokens < 1:  # noqa: ASYNC110  # the request is on its way
+                await trio.sleep(0.01)
+            assert (await raw(asked, b"/v1/proofs/entry/3?wait=25")).status == 404
+        await opened.add(b"another")
+        await opened.publisher.publish()

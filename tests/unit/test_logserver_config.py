@@ -55,7 +55,7 @@ def test_what_is_left_out_has_the_documented_value(tmp_path: Path) -> None:
         on_missing_quorum="hold",
         publish_interval=1.0,
         refresh_interval=60.0,
-        history_days=30,
+        history_days=None,
         dedup="all",
     )
 
