@@ -157,6 +157,9 @@ def test_an_entry_is_added_proven_verified_and_checked(sameview: Sameview, nodes
     assert sameview("fsck", nodes.folder / "data" / "public", "--vkey", nodes.log_vkey).code == 0
     checkpoint = nodes.folder / "data" / "public" / "checkpoint"
     assert sameview("verify", "checkpoint", checkpoint, "--policy", policy, "--max-age", 600).code == 0
+    replayed = sameview("log", "replay", "--config", nodes.folder / "log.toml", "--json")  # beside the log that serves
+    assert (replayed.code, replayed.document["holds"], replayed.document["size"]) == (0, True, 3)
+    assert f"hash {replayed.document['hash']}" in sameview("log", "replay", "--config", nodes.folder / "log.toml").out
 
     # Whatever they logged went to standard error: the ready line is all that stands on standard output.
     assert nodes.log.end() == (0, "")
