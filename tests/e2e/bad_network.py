@@ -153,7 +153,9 @@ class BadNetwork:
         try:
             with connection.scope:
                 await self._carry(link, client)
-                return
+            if connection.scope.cancelled_caught:
+                _reset(client)
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             _reset(client)
         finally:
             self._open.discard(connection)
@@ -161,20 +163,15 @@ class BadNetwork:
     async def _carry(self, link: Link, client: trio.SocketStream) -> None:
         await trio.sleep(self._moment() + self._moment())
         await self._wait_open(link)
-        try:
-            server = await trio.open_tcp_stream("127.0.0.1", link.port)
-        except OSError:
-            _reset(client)
-            return
-        async with server:
+        async with await trio.open_tcp_stream("127.0.0.1", link.port) as server:
             try:
                 async with trio.open_nursery() as directions:
                     ends = (link.source, link.target)
                     directions.start_soon(self._carry_one_way, link, ends, client, server)
                     directions.start_soon(self._carry_one_way, link, ends[::-1], server, client)
-            except* (trio.BrokenResourceError, trio.ClosedResourceError):
-                _reset(client)
+            except BaseException:
                 _reset(server)
+                raise
 
     async def _carry_one_way(
         self, link: Link, ends: tuple[str, str], source: trio.SocketStream, sink: trio.SocketStream
