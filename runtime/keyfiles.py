@@ -17,6 +17,7 @@ from tlog.keys import KeyType, SignerKey
 SEED_BYTES = 32
 MAX_KEY_FILE_BYTES = 4096  # a key line is under 400 bytes: 255 of name, 8 of id, 44 of seed
 
+_BEGINNING = b"PRIVATE+KEY+"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -43,9 +44,10 @@ def read_signer_key(path: Path) -> SignerKey:
         status = os.fstat(descriptor)  # of what was opened, not of what has that name by now
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{path} is not a file: name a key file")
-        if status.st_mode & _OTHERS:
-            raise UsageError(f"the key file {path} can be read by others: run `chmod 600 {path}`")
         data = os.read(descriptor, MAX_KEY_FILE_BYTES + 1)
+        # Of a policy or a vkey, which others may read, this is not to be said: no chmod makes a key file of them.
+        if data.startswith(_BEGINNING) and status.st_mode & _OTHERS:
+            raise UsageError(f"the key file {path} can be read by others: run `chmod 600 {path}`")
     finally:
         os.close(descriptor)
     return _parse(path, data)

@@ -19,6 +19,7 @@ import trio
 
 from runtime.client import Client, Failure, FetchError, Response
 from runtime.errors import CannotTell, UsageError
+from sameview.urls import checked_url
 from tlog.compact_range import EMPTY_RANGE, CompactRange
 from tlog.errors import FormatError, ProofError
 from tlog.hashing import Hash, TreeHead, leaf_hashes
@@ -278,7 +279,7 @@ async def _at_once(ask: Callable[[T], Awaitable[R]], questions: Sequence[T]) -> 
 async def _open(source: str) -> AsyncIterator[Read]:
     if "://" in source:
         async with Client() as client:
-            yield _reader_of_url(client, source.rstrip("/"))
+            yield _reader_of_url(client, checked_url(source, "the source"))
     else:
         folder = Path(source)
         if not folder.is_dir():

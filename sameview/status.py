@@ -16,6 +16,7 @@ from rich.text import Text
 from runtime.client import Client, FetchError
 from runtime.clock import Clock, SystemClock
 from runtime.errors import DOES_NOT_HOLD, HOLDS, CannotTell, UsageError
+from sameview.urls import checked_url
 from tlog.policy import printable
 
 ASK_SECONDS = 20
@@ -88,9 +89,9 @@ def show_status(url: str, as_json: bool, clock: Clock | None = None) -> int:
 
     Raises:
         CannotTell: it cannot be reached.
-        UsageError: what answers there is no monitor.
+        UsageError: this is no URL, or what answers there is no monitor.
     """
-    url = url.rstrip("/")
+    url = checked_url(url, "what to ask")
     documents = trio.run(_ask_all, url)
     try:
         lists = msgspec.convert(documents, Lists)

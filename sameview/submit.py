@@ -18,6 +18,7 @@ import trio
 from runtime.client import Client, FetchError, Response
 from runtime.errors import HOLDS, CannotTell, UsageError
 from runtime.files import replace_file
+from sameview.urls import checked_url
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError
 from tlog.hashing import leaf_hash
@@ -55,12 +56,13 @@ def add_files(url: str, files: Sequence[Path], *, batch: bool, proof_out: Path |
     """Add files to a log, each as one entry; without files, one entry from standard input.
 
     Raises:
-        UsageError: a file is too large for an entry, or what answers is no log.
+        UsageError: the URL is none, a file is too large for an entry, or what answers is no log.
         CannotTell: the log cannot be reached, is too busy, or does not publish a checkpoint.
         ProofError: the log gave a proof that is not one of the entry.
     """
+    url = checked_url(url, "where the log is")
     entries = [(str(file), _read(file)) for file in files or (Path("-"),)]
-    added = trio.run(_add, url.rstrip("/"), entries, batch, proof_out)
+    added = trio.run(_add, url, entries, batch, proof_out)
     if as_json:
         click.echo(json.dumps({"added": [entry.document() for entry in added]}))
     else:

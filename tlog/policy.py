@@ -22,7 +22,7 @@ from tlog.errors import FormatError
 from tlog.keys import KeyType, VerifierKey
 from tlog.quorum import Group, Rule
 from tlog.signed_checkpoint import SignedCheckpoint
-from tlog.text import parse_decimal, parse_origin, parse_utf8, split_lines
+from tlog.text import MAX_INTEGER, parse_decimal, parse_origin, parse_utf8, split_lines
 
 __all__ = ["Group", "GroupVerdict", "Policy", "PolicyLog", "PolicyWitness", "Verdict", "WitnessVerdict"]
 
@@ -172,12 +172,12 @@ class Policy:
         """Tell whether the quorum is met when these witness lines have cosigned."""
         return self._judge(names)[1]
 
-    def cosigned(self, opened: SignedCheckpoint, since: int = 0) -> Verdict:
+    def cosigned(self, opened: SignedCheckpoint, since: int = 0, until: int = MAX_INTEGER) -> Verdict:
         """Judge a checkpoint that was opened with this policy's keys (and any others).
 
-        Cosignatures from before ``since`` (Unix seconds) do not count.
+        Cosignatures from before ``since`` or after ``until`` (Unix seconds) do not count.
         """
-        witnesses = tuple(_judge_witness(witness, opened, since) for witness in self.witnesses)
+        witnesses = tuple(_judge_witness(witness, opened, since, until) for witness in self.witnesses)
         groups, met = self._judge([verdict.witness.name for verdict in witnesses if verdict.counts])
         # SPEC: PO-12 A checkpoint is valid if it is signed by any one of the listed logs and cosigned by the quorum.
         logs = tuple(log for log in self.logs if log.key.name == opened.origin and opened.signed_by(log.key))
@@ -224,19 +224,22 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _judge_witness(witness: PolicyWitness, opened: SignedCheckpoint, since: int) -> WitnessVerdict:
+def _judge_witness(witness: PolicyWitness, opened: SignedCheckpoint, since: int, until: int) -> WitnessVerdict:
     signature = opened.signed_by(witness.key)
     time = None if signature is None else signature.timestamp
-    return WitnessVerdict(witness, time, None if time is None else _objection(witness, opened.origin, time, since))
+    objection = None if time is None else _objection(witness, opened.origin, time, since, until)
+    return WitnessVerdict(witness, time, objection)
 
 
-def _objection(witness: PolicyWitness, origin: str, time: int, since: int) -> str | None:
+def _objection(witness: PolicyWitness, origin: str, time: int, since: int, until: int) -> str | None:
     if witness.key.name == origin:
         return "a log does not witness itself"
     # SPEC: CS-20 The timestamp of a witness's cosignature MUST NOT be zero: zero says nothing about the largest tree.
     if not time:
         return "the cosignature states no time"
     # SPEC: P-11 Timestamps are ignored unless the application asks for recent ones.
+    if time > until:
+        return "the cosignature states a time that has not come yet"
     return f"the cosignature is {since - time} seconds too old" if time < since else None
 
 

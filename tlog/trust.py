@@ -17,6 +17,7 @@ from tlog.keys import KeyType, VerifierKey
 from tlog.note import BadSignatureError, Note, NotSignedError, VerifiedSignature, open_note
 from tlog.policy import Policy, Verdict, printable
 from tlog.signed_checkpoint import SignedCheckpoint
+from tlog.text import MAX_INTEGER
 
 
 def is_log_key(key: VerifierKey, origin: str) -> bool:
@@ -60,11 +61,11 @@ class Trust:
         listed = () if self.policy is None else (*(log.key for log in self.policy.logs), *self.policy.witness_keys)
         return tuple(dict.fromkeys((*self.keys, *listed)))
 
-    def open(self, raw: bytes | Note, since: int | None = None) -> "Judged":
+    def open(self, raw: bytes | Note, since: int | None = None, until: int = MAX_INTEGER) -> "Judged":
         """Verify every signature by a trusted key and find out how far the checkpoint gets.
 
-        With ``since`` (Unix seconds) only those signatures that state this time or a later one show that a checkpoint
-        is recent, one has to, and only cosignatures that do so count for the policy.
+        With ``since`` (Unix seconds) only those signatures that state this time or a later one, up to ``until``, show
+        that a checkpoint is recent, one has to, and only cosignatures that do so count for the policy.
 
         Raises:
             FormatError: the bytes are no signed checkpoint.
@@ -75,8 +76,8 @@ class Trust:
         witness_keys = () if self.policy is None else self.policy.witness_keys
         signatures, failures = _verify_each(note, dict.fromkeys((*log_keys, *self.keys, *witness_keys)))
         seen = SignedCheckpoint(checkpoint, note, signatures)
-        verdict = None if self.policy is None else self.policy.cosigned(seen, since or 0)
-        return Judged(self, seen, log_keys, failures, verdict, since)
+        verdict = None if self.policy is None else self.policy.cosigned(seen, since or 0, until)
+        return Judged(self, seen, log_keys, failures, verdict, since, until)
 
     def _log_keys(self, origin: str) -> tuple[VerifierKey, ...]:
         if not self.keys and self.policy is not None:
@@ -97,6 +98,7 @@ class Judged:
     """One for each trusted key whose line does not verify."""
     verdict: Verdict | None
     since: int | None
+    until: int = MAX_INTEGER
 
     def require(self) -> SignedCheckpoint:
         """Return the checkpoint if the log signed it and the policy, if there is one, is satisfied.
@@ -147,12 +149,14 @@ class Judged:
 
     def _objection_of_policy(self) -> str | None:
         # SPEC: P-9 Verify all cosignatures for witnesses known to the verifier, then apply the quorum policy.
+        times = [_time(one) for one in self.seen.signatures]
+        future = "; one states a time that has not come yet" if any(time > self.until for time in times) else ""
         if self.verdict is not None and not self.verdict.met:
             recent = "" if self.since is None else " that are recent enough"
-            return f"the cosignatures{recent} on the checkpoint do not reach the quorum of the policy"
+            return f"the cosignatures{recent} on the checkpoint do not reach the quorum of the policy{future}"
         # SPEC: P-11 Timestamps are ignored unless the application asks for recent ones.
-        if self.since is not None and not any(_time(one) >= self.since for one in self.seen.signatures):
-            return "no signature on the checkpoint states a time that is recent enough"
+        if self.since is not None and not any(self.since <= time <= self.until for time in times):
+            return f"no signature on the checkpoint states a time that is recent enough{future}"
         return None
 
     def _explain_keys(self) -> Iterator[str]:
@@ -161,7 +165,7 @@ class Judged:
             title = _title("log" if key in self.log_keys else "key", key)
             signature = self.seen.signed_by(key)
             if signature is not None:
-                yield f"{title}: signed{_when(signature, self.since)}"
+                yield f"{title}: signed{_when(signature, self.since, self.until)}"
             elif key not in failed:
                 yield f"{title}: no signature"
 
@@ -192,10 +196,12 @@ def _title(role: str, key: VerifierKey) -> str:
     return f"{role} {printable(key.name)} ({key.type.name.lower().replace('_', ' ')})"
 
 
-def _when(signature: VerifiedSignature, since: int | None) -> str:
+def _when(signature: VerifiedSignature, since: int | None, until: int) -> str:
     time = _time(signature)
     if not time:
         return "" if since is None else ", which states no time"
+    if time > until:
+        return f" at Unix time {time}, which has not come yet"
     age = "" if since is None or time >= since else f", {since - time} seconds too old"
     return f" at Unix time {time}{age}"
 

@@ -13,7 +13,7 @@ from tlog.note import MAX_NOTE_BYTES
 from tlog.policy import printable
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import encode_base64
-from tlog.trust import Trust
+from tlog.trust import Trust, is_log_key
 
 STEP = 64 * 256  # entries between two words about progress
 
@@ -48,13 +48,24 @@ def fsck(
         return DOES_NOT_HOLD
     head = checked.head
     if as_json:
-        document = {"holds": True, "origin": head.origin, "size": head.size, "entries": checked.entries}
+        signers = [signature.key.name for signature in head.signatures]
+        document = {"holds": True, "origin": head.origin, "signed_by": signers, "size": head.size}
+        document["entries"] = checked.entries
         root_hash = encode_base64(head.root_hash).decode()
         click.echo(json.dumps({**document, "tiles": checked.tiles, "root_hash": root_hash}))
     else:
         what = f"every tile ({checked.tiles})" + ("" if tiles_only else f" and entry ({checked.entries})")
-        click.echo(f"OK: {printable(head.origin)} at size {head.size}: {what} hashes to the signed root")
+        title = f"OK: {printable(head.origin)} at size {head.size}"
+        click.echo(f"{title}: {what} hashes to the root that {_signers(head)}")
     return HOLDS
+
+
+def _signers(head: SignedCheckpoint) -> str:
+    """Say whose word the root is: a mirror's cosignature is not the log's signature."""
+    names = ", ".join(dict.fromkeys(printable(signature.key.name) for signature in head.signatures))
+    if any(is_log_key(signature.key, head.origin) for signature in head.signatures):
+        return f"{names} signed"
+    return f"{names} cosigned; give the log's --vkey too to find out whether the log signed it"
 
 
 def show_progress(done: int, size: int) -> None:

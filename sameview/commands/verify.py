@@ -15,11 +15,12 @@ from tlog.errors import ProofError, SignatureError
 from tlog.hashing import leaf_hash
 from tlog.note import MAX_NOTE_BYTES
 from tlog.policy import printable
-from tlog.text import encode_base64
+from tlog.text import MAX_INTEGER, encode_base64
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
 from tlog.trust import Judged
 
 MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
+CLOCK_SKEW = 60  # seconds that a signer's clock may be ahead of ours: one that states more is not recent but wrong
 
 FILE = click.argument("file", type=click.Path(dir_okay=False))
 POLICY = click.option("--policy", metavar="FILE", type=click.Path(dir_okay=False), help="A tlog-policy.")
@@ -76,7 +77,7 @@ def checkpoint(
     trust = trust_from(vkeys, origin, policy)
     raw = read_file(file, MAX_NOTE_BYTES)
     with naming(file):
-        judged = trust.open(raw, _since(max_age))
+        judged = trust.open(raw, *_recent(max_age))
 
     def check() -> Found:
         judged.require()
@@ -210,9 +211,11 @@ def _statement(size: int, root_hash: bytes, time: int) -> str:
     return f"size {size}, root {encode_base64(root_hash).decode()}{stated}"
 
 
-def _since(max_age: int | None) -> int | None:
+def _recent(max_age: int | None) -> tuple[int | None, int]:
+    """The times between which a signature is recent, if that was asked for."""
     if max_age is None:
-        return None
+        return None, MAX_INTEGER
     from runtime.clock import SystemClock
 
-    return max(1, SystemClock().now() - max_age)  # time 0 says nothing about the time
+    now = SystemClock().now()
+    return max(1, now - max_age), now + CLOCK_SKEW  # time 0 says nothing about the time

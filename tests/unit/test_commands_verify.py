@@ -103,6 +103,21 @@ def test_an_age_is_counted_from_now(sameview: Sameview, files: Files) -> None:
     assert sameview(*checkpoint, "--max-age", "-1").code == 2
 
 
+@pytest.mark.parametrize(("ahead", "code"), [(30, 0), (3600, 1)])
+def test_a_clock_may_be_a_minute_ahead_and_no_more(sameview: Sameview, files: Files, ahead: int, code: int) -> None:
+    files.write("checkpoint", files.log.sign(time=SystemClock().now() + ahead))
+    checkpoint = ("verify", "checkpoint", files.path("checkpoint"), "--policy", files.path("policy"))
+    ran = sameview(*checkpoint, "--max-age", "600")
+    assert (ran.code, "one states a time that has not come yet" in ran.out) == (code, code == 1)
+    assert sameview(*checkpoint).code == 0
+
+
+def test_evidence_that_convicts_nobody_who_was_named_says_so(sameview: Sameview, files: Files) -> None:
+    stranger = log_key(ORIGIN, seed=9).verifier_key
+    ran = sameview("verify", "evidence", files.path("evidence"), "--vkey", stranger)
+    assert (ran.code, "note" in ran.out, "name the keys of the log" in ran.out) == (1, False, True)
+
+
 def test_a_log_key_alone_states_no_age(sameview: Sameview, files: Files) -> None:
     checkpoint = ("verify", "checkpoint", files.path("checkpoint"), "--vkey", files.vkey)
     ran = sameview(*checkpoint, "--max-age", 10**12, "--explain")

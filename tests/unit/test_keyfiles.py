@@ -74,6 +74,13 @@ def test_a_key_that_others_can_read_is_refused(path: Path, mode: int) -> None:
         read_signer_key(path)
 
 
+def test_of_what_is_no_key_nobody_is_told_to_change_the_mode(path: Path) -> None:
+    path.write_bytes(b"log log.example/one+01020304+AAAA\nquorum none\n")
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match="is not a key file"):
+        read_signer_key(path)
+
+
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
 def test_a_key_that_only_its_owner_can_read_is_read(path: Path, mode: int) -> None:
     path.chmod(mode)

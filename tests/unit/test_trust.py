@@ -239,6 +239,24 @@ def test_the_milliseconds_of_a_certificate_log_are_compared_as_seconds() -> None
     assert one.open(raw, NOW + 1).explain() == (f"{title}: signed at Unix time {NOW}, 1 seconds too old",)
 
 
+def test_a_time_that_has_not_come_yet_is_not_recent() -> None:
+    both = trust(policy=policy("group g all w1 w2", "quorum g"))
+    raw = cosign(cosign(signed(LOG), W1, time=NOW), W2, time=NOW + 61)
+    assert both.open(raw, NOW, NOW + 61).require().size == 7
+    judged = both.open(raw, NOW, NOW + 60)
+    with pytest.raises(SignatureError, match="quorum of the policy; one states a time that has not come yet"):
+        judged.require()
+    assert any(
+        line.endswith("not counted, the cosignature states a time that has not come yet") for line in judged.explain()
+    )
+    alone = trust(LOG_PQ).open(signed(LOG_PQ), NOW - 9, NOW - 1)
+    with pytest.raises(SignatureError, match="recent enough; one states a time that has not come yet"):
+        alone.require()
+    assert alone.explain() == (
+        f"log {ORIGIN} (cosignature mldsa44): signed at Unix time {NOW}, which has not come yet",
+    )
+
+
 # What a person is told.
 
 

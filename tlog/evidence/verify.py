@@ -20,7 +20,7 @@ from tlog.errors import ProofError, SignatureError
 from tlog.evidence.bundle import Evidence, EvidenceType, Openings, Prefix
 from tlog.hashing import EMPTY_ROOT, Hash, TreeHead
 from tlog.keys import VerifierKey
-from tlog.note import VerifiedSignature
+from tlog.note import NotSignedError, VerifiedSignature
 from tlog.policy import Policy
 from tlog.proofs import fold, root_from_node
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
@@ -75,7 +75,10 @@ def verify_evidence(
     trusted = _Trusted.of(about, tuple(keys), policy, named=origin is not None)
     if not trusted.keys:
         raise SignatureError(_NO_KEY)
-    sides = [open_checkpoint(note, trusted.keys) for note in evidence.notes]
+    try:
+        sides = [open_checkpoint(note, trusted.keys) for note in evidence.notes]
+    except NotSignedError:
+        raise SignatureError(_NOBODY) from None
     if any(side.origin != about for side in sides):
         raise ProofError("the two checkpoints are of different origins")
     if evidence.type is EvidenceType.BAD_EMPTY_HEAD:
