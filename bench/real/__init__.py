@@ -1,0 +1,1 @@
+"""Federations of real processes for the benches: their files, their processes, and what the logs show to whom."""
