@@ -183,6 +183,10 @@ class Policy:
         logs = tuple(log for log in self.logs if log.key.name == opened.origin and opened.signed_by(log.key))
         return Verdict(logs, witnesses, groups, self.quorum, met)
 
+    def groups_reached(self, names: Collection[str]) -> tuple[GroupVerdict, ...]:
+        """Tell how far each group gets when these witness lines have cosigned."""
+        return self._judge(names)[0]
+
     def minq(self) -> int:
         """Count the parties of the cheapest quorum."""
         return self._rule().minq()

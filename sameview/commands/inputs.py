@@ -30,6 +30,17 @@ def trust_from(vkeys: Sequence[str], origin: str | None, policy_file: str | None
         raise UsageError(f"{error}: find out which of them is right, and leave the other out") from None
 
 
+def observers_from(policy_file: str) -> Policy:
+    """Read a policy whose witness lines are the observers of monitors."""
+    policy = _read_policy(policy_file)
+    if policy.quorum is None:
+        raise UsageError(
+            f"{policy_file}: its quorum is none: add the observer keys of the monitors as witness lines, "
+            "and how many of them have to agree as the quorum"
+        )
+    return policy
+
+
 def read_file(file: str, cap: int) -> bytes:
     """Read a file of at most ``cap`` bytes."""
     try:

@@ -6,11 +6,12 @@ verdict. What stands in the files is shown only once a trusted key has signed it
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from runtime.errors import DOES_NOT_HOLD, HOLDS
-from sameview.commands.inputs import naming, read_file, trust_from
+from sameview.commands.inputs import naming, observers_from, read_file, trust_from
 from tlog.errors import ProofError, SignatureError
 from tlog.hashing import leaf_hash
 from tlog.note import MAX_NOTE_BYTES
@@ -18,6 +19,9 @@ from tlog.policy import printable
 from tlog.text import MAX_INTEGER, encode_base64
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
 from tlog.trust import Judged
+
+if TYPE_CHECKING:
+    from tlog.view import JudgedView
 
 MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
 CLOCK_SKEW = 60  # seconds that a signer's clock may be ahead of ours: one that states more is not recent but wrong
@@ -48,7 +52,7 @@ SHOWS = {
 
 @click.group()
 def verify() -> None:
-    """Verify a checkpoint, a proof or evidence, offline.
+    """Verify a checkpoint, a proof, evidence, or what monitors said, offline.
 
     Say whom you trust with --policy, --vkey or both: then the policy judges the witnesses and --vkey names the log.
 
@@ -156,6 +160,34 @@ def evidence(
     return _conclude(check, {}, explanation if explain else None, as_json)
 
 
+@verify.command(short_help="Verify that others see a checkpoint too.")
+@FILE
+@click.option(
+    "--policy", metavar="FILE", required=True, type=click.Path(dir_okay=False), help="The monitors, as witness lines."
+)
+@click.option("--max-age", metavar="SECONDS", type=click.IntRange(min=0), help="Only views this recent count.")
+@EXPLAIN
+@JSON
+def view(file: str, policy: str, max_age: int | None, explain: bool, as_json: bool) -> int:
+    """Verify a .tlog-view: that as many monitors as the policy asks for see the checkpoint in it too.
+
+    The policy's witness lines are the monitors' observer keys, its log line is the log's.
+    """
+    from tlog.view import MAX_VIEW_BYTES, View, judge
+
+    observers = observers_from(policy)
+    with naming(file):
+        parsed = View.parse(read_file(file, MAX_VIEW_BYTES))
+    since, until = _recent(max_age)
+    judged = judge(parsed, observers, since or 0, until)
+
+    def check() -> Found:
+        judged.require()
+        return Found("the monitors see this checkpoint too")
+
+    return _conclude(check, view_facts(judged), judged.explain() if explain else None, as_json)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a check that held has found."""
@@ -204,6 +236,20 @@ def _facts(judged: Judged) -> Facts:
         "root_hash": encode_base64(seen.root_hash).decode(),
         "signed_by": [signature.key.name for signature in seen.signatures],
     }
+
+
+def view_facts(judged: "JudgedView") -> Facts:
+    """What a view says, if it is one of a checkpoint that the log signed."""
+    if judged.checkpoint is None:
+        return {}
+    head = judged.checkpoint
+    facts: dict[str, str | int | list[str]] = {
+        "origin": head.origin,
+        "size": head.size,
+        "root_hash": encode_base64(head.root_hash).decode(),
+        "agreeing": list(judged.agreeing),
+    }
+    return facts if judged.as_of is None else {**facts, "as_of": judged.as_of}
 
 
 def _statement(size: int, root_hash: bytes, time: int) -> str:
