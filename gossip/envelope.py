@@ -9,9 +9,11 @@ from using up a monitor's time; no conclusion about a log rests on it: heads and
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+
+import msgpack  # type: ignore[import-untyped]  # the package has no type information
 
 from gossip.canonical import Value, pack, unpack
 from tlog.errors import FormatError, SignatureError
@@ -27,6 +29,7 @@ _VERSION = 1
 _CONTEXT = b"sameview/gossip/v1\0"
 _ID_BYTES = 32
 _SIGNATURE_BYTES = 64
+_BEGINNING_BYTES = 128  # the first six fields take 115 at most
 _SEALED = re.compile(rb"\x98\x01\xc4\x20(.{32})\xc4\x20(.{32}).*\xc4\x40(.{64})", re.DOTALL)
 
 
@@ -50,6 +53,11 @@ class SeenNonces:
 
     def admit(self, sender: bytes, nonce: bytes, now_ms: int) -> None:
         """Accept a nonce once. A sender that outruns the memory is refused, so that nothing fresh is ever forgotten."""
+        self.check(sender, nonce, now_ms)
+        self._seen[sender][nonce] = now_ms
+
+    def check(self, sender: bytes, nonce: bytes, now_ms: int) -> None:
+        """Refuse a nonce that ``admit`` would refuse."""
         seen = self._seen.setdefault(sender, {})
         while seen:
             oldest = next(iter(seen))
@@ -60,7 +68,6 @@ class SeenNonces:
             raise FormatError("this envelope was received before: make a new one with a new nonce")
         if len(seen) >= MAX_NONCES_PER_SENDER:
             raise FormatError("too many envelopes within four minutes: send less often")
-        seen[nonce] = now_ms
 
 
 def peer_id(key: VerifierKey) -> bytes:
@@ -82,18 +89,20 @@ def open_envelope(
     seen: SeenNonces,
     *,
     in_reply_to: bytes | None = None,
+    charge: Callable[[bytes, int], None] | None = None,
 ) -> Envelope:
     """Read an envelope that one of ``keys`` (by ``peer_id``) sealed for us, just now, and that was not opened before.
 
-    ``in_reply_to`` is the nonce of our request when this is its answer, None when this is a request.
+    ``in_reply_to`` is the nonce of our request when this is its answer, None when this is a request. ``charge`` is told
+    the sender and the size before anything is unpacked that could take long, and after it is certain that the sender
+    sent just this, just now, for the first time; so nobody else can use up what the sender may send. It may raise.
     """
-    _check_seal(raw, keys, me)
+    sender = _check_seal(raw, keys, me)
+    _check_beginning(raw, sender, now_ms, seen, in_reply_to)
+    if charge is not None:
+        charge(sender, len(raw))
     envelope = _parse(raw)
-    if abs(envelope.time_ms - now_ms) > MAX_CLOCK_DISTANCE_MS:
-        raise FormatError("the envelope's time is more than two minutes from ours: check both clocks")
-    if envelope.in_reply_to != in_reply_to:
-        raise FormatError("the envelope does not answer the request it came for")
-    seen.admit(envelope.sender, envelope.nonce, now_ms)
+    seen.admit(sender, envelope.nonce, now_ms)
     return envelope
 
 
@@ -109,7 +118,7 @@ def _fields(envelope: Envelope) -> list[Value]:
     ]
 
 
-def _check_seal(raw: bytes, keys: Mapping[bytes, VerifierKey], me: bytes) -> None:
+def _check_seal(raw: bytes, keys: Mapping[bytes, VerifierKey], me: bytes) -> bytes:
     """Find out who sealed it before anything is unpacked: that can take half a second, which no stranger shall cost us.
 
     In canonical msgpack these fields have fixed places, and the array of the first seven is their bytes behind 0x97.
@@ -126,6 +135,23 @@ def _check_seal(raw: bytes, keys: Mapping[bytes, VerifierKey], me: bytes) -> Non
     if key is None:
         raise SignatureError("the sender is not a peer of this monitor: its operator has to add a [[peer]] for you")
     key.verify(b"%s\x97%s" % (_CONTEXT, raw[1 : -_SIGNATURE_BYTES - 2]), signature)
+    return bytes(sender)
+
+
+def _check_beginning(raw: bytes, sender: bytes, now_ms: int, seen: SeenNonces, in_reply_to: bytes | None) -> None:
+    """Check the fields before the messages: they are within the first hundred bytes, however many follow."""
+    fields = msgpack.Unpacker(use_list=False, max_buffer_size=_BEGINNING_BYTES)
+    fields.feed(raw[:_BEGINNING_BYTES])
+    try:
+        fields.read_array_header()
+        _, _, _, time_ms, nonce, replies_to = (fields.unpack() for _ in range(6))
+    except (ValueError, msgpack.OutOfData):
+        raise FormatError("not an envelope of version 1: an array of eight fields") from None
+    if type(time_ms) is not int or abs(time_ms - now_ms) > MAX_CLOCK_DISTANCE_MS:
+        raise FormatError("the envelope's time is more than two minutes from ours: check both clocks")
+    if replies_to != in_reply_to:
+        raise FormatError("the envelope does not answer the request it came for")
+    seen.check(sender, _bytes(nonce, NONCE_BYTES, "nonce"), now_ms)
 
 
 def _parse(raw: bytes) -> Envelope:

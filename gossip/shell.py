@@ -11,14 +11,16 @@ back, since all it does with it is to wait.
 
 import random
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
+from gossip.budget import Busy as Busy  # part of this module's interface
+from gossip.budget import ByteBudget, Room
 from gossip.canonical import Value, pack
 from gossip.core import Effect, Event, Received, Refuse, Send, State, Tick, step, wake_ms
 from gossip.envelope import MAX_ENVELOPE_BYTES, NONCE_BYTES, Envelope, SeenNonces, open_envelope, peer_id, seal
@@ -39,6 +41,11 @@ MAX_BATCH = 1024  # messages in one envelope
 EXCHANGE_SECONDS = 15.0  # for one request to a peer
 FIRST_RETRY_SECONDS = 0.25  # after a failure, doubled each time
 LAST_RETRY_SECONDS = 10.0  # one anti-entropy period: a peer that returns is noticed by the next one
+LONGEST_BUSY_SECONDS = 60.0  # however long a busy peer wants us to wait, news waits no longer
+
+MAX_OUTSTANDING = 4  # requests of one peer at once: one to deliver, one held open, and as many of a second run
+MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of envelopes that nobody has authenticated yet; joining their pieces doubles it
+UNREAD_PATIENCE_SECONDS = 5.0  # for room among these
 
 
 class Host(Protocol):
@@ -55,6 +62,7 @@ class Reply:
 
     status: int
     body: bytes
+    retry_after: float | None = None
 
 
 class Unreachable(Exception):  # noqa: N818  # says what happened
@@ -104,6 +112,9 @@ class Gossip:
         self._post = post
         self._clock = clock
         self._seen = SeenNonces()
+        self._budgets = {peer.id: ByteBudget(_now_ms()) for peer in peers}
+        self._outstanding = Counter[bytes]()
+        self._unread = Room(MAX_UNREAD_BYTES, UNREAD_PATIENCE_SECONDS)
         self._chance = random.Random(secrets.token_bytes(32))  # noqa: S311 # it picks peers and spreads load, no more
         self._turn = trio.Lock()
         self._changed = trio.Event()
@@ -135,22 +146,32 @@ class Gossip:
         """Tell when a peer was heard of last, by the wall clock; None if not since the start."""
         return self._heard.get(peer)
 
-    async def answer(self, raw: bytes, wait: float = 0.0) -> bytes:
+    def reading(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Hold a place for a body of at most so many bytes while it is read and opened. Raises ``Busy``."""
+        return self._unread.hold(min(size, MAX_ENVELOPE_BYTES))
+
+    def open(self, raw: bytes) -> Envelope:
+        """Open a peer's envelope; ``reply`` acts on it.
+
+        Raises:
+            FormatError, SignatureError: it is refused.
+            Busy: the peer has sent too much lately.
+        """
+        return open_envelope(raw, self._keys, self._id, self._clock.now_ms(), self._seen, charge=self._charge)
+
+    async def reply(self, envelope: Envelope, wait: float = 0.0) -> bytes:
         """Answer a peer's envelope with ours; hold the answer back for a while as long as there is nothing to say.
 
         Raises:
-            FormatError, SignatureError: the envelope, or a message in it, is refused.
+            FormatError: a message in it is refused.
+            Busy: the peer has too many requests open.
         """
-        envelope = open_envelope(raw, self._keys, self._id, self._clock.now_ms(), self._seen)
-        outbox = self._outboxes[envelope.sender]
-        with outbox.held_back():
-            refusals = await self._receive(envelope, answer=False)
-            if refusals:
-                raise FormatError(refusals[0])
-            if not self._released:
-                with trio.move_on_after(min(max(wait, 0.0), MAX_WAIT_SECONDS)):
-                    await outbox.wait()
-            return self._sealed(envelope.sender, outbox.take(), envelope.nonce)[0]
+        with self._counted(envelope.sender):
+            return await self._reply(envelope, wait)
+
+    async def answer(self, raw: bytes, wait: float = 0.0) -> bytes:
+        """``open``, then ``reply``."""
+        return await self.reply(self.open(raw), wait)
 
     def release(self) -> None:
         """Answer every request that is held open, now and from now on: the program is about to end."""
@@ -173,6 +194,30 @@ class Gossip:
                         tasks.start_soon(
                             self._hold_open, peer.id, f"{peer.url}{EXCHANGE_PATH}?wait={MAX_WAIT_SECONDS:g}"
                         )
+
+    def _charge(self, sender: bytes, size: int) -> None:
+        self._budgets[sender].charge(size, _now_ms())
+
+    @contextmanager
+    def _counted(self, sender: bytes) -> Iterator[None]:
+        if self._outstanding[sender] >= MAX_OUTSTANDING:
+            raise Busy(1)
+        self._outstanding[sender] += 1
+        try:
+            yield
+        finally:
+            self._outstanding[sender] -= 1
+
+    async def _reply(self, envelope: Envelope, wait: float) -> bytes:
+        outbox = self._outboxes[envelope.sender]
+        with outbox.held_back():
+            refusals = await self._receive(envelope, answer=False)
+            if refusals:
+                raise FormatError(refusals[0])
+            if not self._released:
+                with trio.move_on_after(min(max(wait, 0.0), MAX_WAIT_SECONDS)):
+                    await outbox.wait()
+            return self._sealed(envelope.sender, outbox.take(), envelope.nonce)[0]
 
     async def _follow_up(self, event: Event) -> list[str]:
         refusals: list[str] = []
@@ -208,37 +253,47 @@ class Gossip:
         while True:
             await outbox.wait_for_delivery()
             batch = outbox.take()
+            asked = 0.0
             try:
                 await self._exchange(peer, url, batch, EXCHANGE_SECONDS)
                 failures = 0
             except Unreachable:
                 outbox.put_back(batch)
                 failures += 1
+            except Busy as busy:
+                outbox.put_back(batch)
+                asked = busy.seconds
             except TlogError:
                 # It refused our messages, or its answer is none: the same ones again would fare no better.
                 failures += 1
-            await self._pause(failures)
+            await self._pause(peer, failures, asked)
 
     async def _hold_open(self, peer: bytes, url: str) -> None:
         """Always have a request at the peer, for it to answer when it has something to say."""
         failures = 0
         while True:
+            asked = 0.0
             try:
                 await self._exchange(peer, url, (), MAX_WAIT_SECONDS + EXCHANGE_SECONDS)
                 failures = 0
             except (Unreachable, TlogError):
                 failures += 1
-            await self._pause(failures)
+            except Busy as busy:
+                asked = busy.seconds
+            await self._pause(peer, failures, asked)
 
     async def _exchange(self, peer: bytes, url: str, batch: "Sequence[_Waiting]", seconds: float) -> None:
         """Post one envelope and take its answer into account."""
         body, nonce = self._sealed(peer, batch, None)
         reply = await self._post(url, body, seconds)
+        if reply.status in _BUSY:
+            raise Busy(int(min(max(reply.retry_after or 1, 1), LONGEST_BUSY_SECONDS)))
         if reply.status != 200:
             raise FormatError("the peer refused our envelope")
         keys = {peer: self._keys[peer]}
         now_ms = self._clock.now_ms()
         envelope = open_envelope(reply.body, keys, self._id, now_ms, self._seen, in_reply_to=nonce)
+        self._budgets[peer].spend(len(reply.body), _now_ms())
         refusals = await self._receive(envelope, answer=True)
         if refusals:
             raise FormatError(refusals[0])
@@ -256,10 +311,10 @@ class Gossip:
         envelope = Envelope(self._id, peer, self._clock.now_ms(), nonce, in_reply_to, values)
         return seal(envelope, self._key), nonce
 
-    async def _pause(self, failures: int) -> None:
-        if failures:
-            longest = min(FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 16), LAST_RETRY_SECONDS)
-            await trio.sleep(longest * self._chance.uniform(0.5, 1.0))
+    async def _pause(self, peer: bytes, failures: int, asked: float) -> None:
+        """Leave a peer alone: longer after each failure, for as long as it asked for, while its budget is in debt."""
+        longest = min(FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 16), LAST_RETRY_SECONDS) if failures else 0.0
+        await trio.sleep(max(longest * self._chance.uniform(0.5, 1.0), asked, self._budgets[peer].owed(_now_ms())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +433,9 @@ def _topic(message: Known) -> tuple[object, ...] | None:
             return ("tile", origin, level, index)
         case _:
             return None
+
+
+_BUSY = (429, 503)
 
 
 def _now_ms() -> int:

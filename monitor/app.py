@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gossip.core import Log, MissingTile, origin_id
 from gossip.envelope import MAX_ENVELOPE_BYTES
-from gossip.shell import ENVELOPE_TYPE, EXCHANGE_PATH
+from gossip.shell import ENVELOPE_TYPE, EXCHANGE_PATH, Busy
 from monitor.core import Verdict, View, judge
 from monitor.node import Monitor
 from monitor.page import status_page
@@ -69,14 +69,23 @@ async def _exchange(monitor: Monitor, request: Request) -> Response:
     wait = request.query_params.get("wait", "0")
     if not _WAIT.fullmatch(wait):
         return refusal(400, "wait is not a number of seconds below 100")
-    body = await read_body(request, MAX_ENVELOPE_BYTES)
+    gossip = monitor.gossip
     try:
-        answer = await monitor.gossip.answer(body, float(wait))
+        async with gossip.reading(_announced(request)):
+            envelope = gossip.open(await read_body(request, MAX_ENVELOPE_BYTES))
+        answer = await gossip.reply(envelope, float(wait))
+    except Busy as busy:
+        return refusal(429, "too much at once: ask again later", {"retry-after": str(busy.seconds)})
     except FormatError as error:
         return refusal(400, str(error))
     except SignatureError as error:
         return refusal(403, str(error))
     return bare(200, answer, ENVELOPE_TYPE, _FRESH)
+
+
+def _announced(request: Request) -> int:
+    """How long the body will be at most: what it says, or the most that is read."""
+    return int(request.headers.get("content-length", MAX_ENVELOPE_BYTES))
 
 
 async def _ask(monitor: Monitor, clock: Clock, request: Request) -> Response:

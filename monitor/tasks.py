@@ -35,4 +35,9 @@ async def post(client: Client, url: str, body: bytes, seconds: float) -> Reply:
         response = await client.fetch("POST", url, body=body, headers=headers, cap=MAX_ENVELOPE_BYTES, seconds=seconds)
     except FetchError as error:
         raise Unreachable(str(error)) from None
-    return Reply(response.status, response.body)
+    return Reply(response.status, response.body, _seconds(response.headers.get("retry-after", "")))
+
+
+def _seconds(field: str) -> float | None:
+    """Read a ``Retry-After``; a date, or what is none of the two, says nothing."""
+    return float(field) if field.isascii() and field.isdecimal() and len(field) < 10 else None

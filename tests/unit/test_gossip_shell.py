@@ -1,7 +1,7 @@
 """How gossip travels: outboxes, answers, retries and requests held open, in virtual time and without a network."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -11,9 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gossip.budget import BURST_BYTES, BYTES_PER_SECOND, ByteBudget, Room
 from gossip.canonical import unpack
 from gossip.core import Count, Effect, Event, Ignored, Rules, Tick, begin
-from gossip.envelope import Envelope, peer_id, seal
+from gossip.envelope import MAX_ENVELOPE_BYTES, Envelope, peer_id, seal
 from gossip.messages import (
     EvidenceBundle,
     GetConsistency,
@@ -28,9 +29,12 @@ from gossip.messages import (
 )
 from gossip.shell import (
     EXCHANGE_PATH,
+    MAX_OUTSTANDING,
+    MAX_UNREAD_BYTES,
     MAX_WAIT_SECONDS,
     MAX_WAITING_EVIDENCE,
     MAX_WAITING_MESSAGES,
+    Busy,
     Gossip,
     GossipFailed,
     Peer,
@@ -81,6 +85,8 @@ class Network:
         self.status = 200
         self.posts: list[tuple[float, str]] = []
         self.broken_answer: bytes | None = None
+        self.retry_after: float | None = None
+        self.answered = 0
 
     async def post(self, url: str, body: bytes, seconds: float) -> Reply:
         self.posts.append((trio.current_time(), url))
@@ -88,9 +94,10 @@ class Network:
         if self.cut:
             raise Unreachable
         if self.status != 200:
-            return Reply(self.status, b"no")
+            return Reply(self.status, b"no", self.retry_after)
         base, _, query = url.partition("?wait=")
         answer = await self.nodes[base.removesuffix(EXCHANGE_PATH)].answer(body, float(query or 0))
+        self.answered += len(answer)
         return Reply(200, self.broken_answer or answer)
 
 
@@ -291,13 +298,13 @@ async def test_one_peer_s_envelopes_keep_nobody_else_waiting_for_more_than_one(a
     slow = Gossip(idle.state, KEYS["b"], [Peer(KEYS["a"].verifier_key)], host, Network().post, TrioClock())
     with trio.fail_after(60):
         async with trio.open_nursery() as tasks:
-            for number in range(9):
+            for number in range(MAX_OUTSTANDING):
                 tasks.start_soon(slow.answer, request(GetTile(H, 0, number, 1), nonce=bytes([number]) * 16))
             await trio.testing.wait_all_tasks_blocked()
             started = trio.current_time()
             await slow.dispatch(Tick())
             waited = trio.current_time() - started
-    assert host.done == 9
+    assert host.done == MAX_OUTSTANDING
     assert waited <= 1
 
 
@@ -336,6 +343,167 @@ async def test_a_quiet_request_does_not_silence_what_comes_later(autojump_clock:
     assert sorted(url for _, url in network.posts) == [f"http://{name}{EXCHANGE_PATH}" for name in "ab"]
 
 
+# What one peer, and all strangers together, may take.
+
+
+def bulk(number: int, key: SignerKey = KEYS["a"]) -> bytes:
+    """An envelope of 900 kB that asks for nothing."""
+    now_ms = int(trio.current_time() * 1000)
+    recipient = peer_id(KEYS["b"].verifier_key)
+    padding = tuple((99, bytes(150_000)) for _ in range(6))
+    return seal(Envelope(peer_id(key.verifier_key), recipient, now_ms, b"%16d" % number, None, padding), key)
+
+
+async def test_a_peer_that_sends_too_much_is_told_when_to_go_on(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    for number in range(2):
+        await b.answer(bulk(number))
+    with pytest.raises(Busy) as busy:
+        await b.answer(bulk(3))
+    # Two of 900 kB are gone of 2 MiB; what is missing comes back at 64 kB a second.
+    assert busy.value.seconds == -(-(3 * len(bulk(0)) - BURST_BYTES) // BYTES_PER_SECOND)
+    await trio.sleep(busy.value.seconds)
+    assert await b.answer(bulk(4))
+
+
+async def test_an_envelope_that_was_over_budget_may_come_again(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    late = bulk(3)
+    for number in range(2):
+        await b.answer(bulk(number))
+    with pytest.raises(Busy):
+        await b.answer(late)
+    await trio.sleep(60)
+    assert await b.answer(late)
+
+
+async def test_nobody_else_can_use_up_what_a_peer_may_send(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    envelope = bulk(0)
+    await b.answer(envelope)
+    forged = envelope[:-1] + bytes([envelope[-1] ^ 1])
+    for _ in range(5):
+        with pytest.raises(FormatError):
+            await b.answer(envelope)
+        with pytest.raises(SignatureError):
+            await b.answer(forged)
+    assert await b.answer(bulk(1))
+
+
+async def test_answers_that_are_too_large_keep_us_from_asking_again(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, _) = node(network, "a"), node(network, "b", dials=False)
+    async with running(a, b, hold_open=True):
+        for _ in range(60):
+            for number in range(5):
+                b.send(A, EvidenceBundle(1, bytes([number]) * 199_000))
+            await trio.sleep(1)
+    assert BURST_BYTES < network.answered < BURST_BYTES + 60 * BYTES_PER_SECOND + MAX_ENVELOPE_BYTES
+
+
+async def test_a_peer_has_so_many_requests_open_and_no_more(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    async with trio.open_nursery() as nursery:
+        for number in range(MAX_OUTSTANDING):
+            nursery.start_soon(b.answer, request(nonce=b"%16d" % number), MAX_WAIT_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Busy):
+            await b.answer(request(nonce=b"m" * 16))
+        b.release()
+    assert await b.answer(request(nonce=b"o" * 16))
+
+
+@pytest.mark.parametrize(("status", "retry_after", "pause"), [(429, 7.0, 7), (503, None, 1), (429, 1e9, 60)])
+async def test_a_busy_peer_is_left_alone_and_loses_nothing(
+    autojump_clock: MockClock, status: int, retry_after: float | None, pause: int
+) -> None:
+    network = Network()
+    (a, _), (b, host) = node(network, "a"), node(network, "b")
+    network.status, network.retry_after = status, retry_after
+    async with running(a, b):
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(0.5)
+        network.status = 200
+        await trio.sleep(70)
+    (first, _), (second, _) = network.posts
+    assert round(second - first) == pause
+    assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
+
+
+async def test_a_request_that_is_held_open_waits_for_a_busy_peer(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, _) = node(network, "a"), node(network, "b", dials=False)
+    network.status, network.retry_after = 429, 30.0
+    async with running(a, b, hold_open=True):
+        await trio.sleep(100)
+    assert len(network.posts) == 4
+
+
+async def test_bodies_that_nobody_has_authenticated_are_bounded(autojump_clock: MockClock) -> None:
+    b, _ = node(Network(), "b", dials=False)
+    held = 0
+
+    async def read() -> None:
+        nonlocal held
+        async with b.reading(10**9):
+            held += 1
+            await trio.sleep(60)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(40):
+            nursery.start_soon(read_until_busy, read)
+        await trio.sleep(30)
+        assert held == MAX_UNREAD_BYTES // MAX_ENVELOPE_BYTES
+        # There is no room for a small one either, until one of them has gone.
+        with pytest.raises(Busy):
+            async with b.reading(1):
+                pass
+        await trio.sleep(31)
+        async with b.reading(10**9):
+            pass
+
+
+async def read_until_busy(read: Callable[[], Awaitable[None]]) -> None:
+    with suppress(Busy):
+        await read()
+
+
+async def test_who_waits_for_room_gets_it_in_turn(autojump_clock: MockClock) -> None:
+    room = Room(10, 5.0)
+    order: list[int] = []
+
+    async def hold(number: int, size: int) -> None:
+        async with room.hold(size):
+            order.append(number)
+            await trio.sleep(1)
+
+    async with trio.open_nursery() as nursery:
+        for number, size in enumerate((6, 8, 3)):
+            nursery.start_soon(hold, number, size)
+            await trio.testing.wait_all_tasks_blocked()
+    assert order == [0, 1, 2]
+
+
+async def test_room_comes_back_from_whoever_gave_up_waiting(autojump_clock: MockClock) -> None:
+    room = Room(10, 5.0)
+    with trio.CancelScope() as scope:
+        async with room.hold(10), trio.open_nursery() as nursery:
+            nursery.start_soon(read_until_busy, room.hold(4).__aenter__)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    async with room.hold(10):
+        pass
+
+
+def test_a_clock_that_is_set_back_gives_nobody_more() -> None:
+    budget = ByteBudget(10_000)
+    budget.charge(BURST_BYTES, 10_000)
+    with pytest.raises(Busy):
+        budget.charge(1, 0)
+    budget.spend(BYTES_PER_SECOND, 0)
+    assert budget.owed(0) == 1.0
+
+
 # Outboxes, looked at through the answers they make.
 
 
@@ -363,10 +531,10 @@ async def test_of_one_log_only_the_newest_verified_head_waits(autojump_clock: Mo
     for message in (
         Head(H, b"old", 1, None, ()),
         Head(H, b"pending", 2, None, ()),
-        Summary(1, 1, H, H, 0),
+        Summary(1, 1, H, H, 0, 0, 0),
         GetTile(H, 0, 1, 256),
         Head(H, b"new", 1, None, ()),
-        Summary(2, 1, H, H, 0),
+        Summary(2, 1, H, H, 0, 0, 0),
         GetTile(H, 0, 1, 256),
         Head(b"x" * 32, b"other", 1, None, ()),
         GetHeads((H,)),
