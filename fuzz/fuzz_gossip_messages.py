@@ -47,7 +47,7 @@ def _note(size: int, fill: bytes) -> bytes:
 _EVIDENCE = b"tlog-evidence@v1\ntype same-size\n\n" + _note(5, b"a") + b"--\n" + _note(5, b"b")
 
 _MESSAGES: list[Known] = [
-    Summary(1, 1, _HASH, _HASH, 0),
+    Summary(1, 1, _HASH, _HASH, 0, 0, 0),
     Digest(None, 0, (DigestEntry(_ID, 5, _HASH, 1), DigestEntry(_HASH, 0, _HASH, 2)), False),
     GetHeads((_ID,)),
     Head(_ID, _note(5, b"a"), 2, 3, (_HASH,)),

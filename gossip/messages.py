@@ -11,6 +11,7 @@
     10 HAVE_EVIDENCE    I hold these convictions
     11 GET_EVIDENCE     send me these
     12 EVIDENCE         an evidence bundle, verbatim
+    16 TESTIMONY        a signed testimony of the sender about what a log does not serve, verbatim
 
 Logs are named by the SHA-256 of their origin. Nothing in a message is believed: heads and evidence carry signatures,
 proofs and tiles are checked against signed roots, and the rest only decides what to ask for next. specs/gossip.md
@@ -34,6 +35,7 @@ MAX_DIGEST = 4096  # entries
 MAX_HAVE = 64
 MAX_GET_EVIDENCE = 16
 MAX_TILE_BYTES = 8192
+MAX_TESTIMONY_BYTES = 4096
 
 VERIFIED = 1  # a head on the sender's branch: it re-hashed every entry below it
 PENDING = 2  # a head that carries the log's signature and nothing that shows it to be on the sender's branch
@@ -46,13 +48,19 @@ _Proof = Annotated[tuple[Digest32, ...], Meta(max_length=MAX_PROOF)]
 
 
 class Summary(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=2):
-    """``epoch`` tells one run of the sender from the next; the hashes are over what DIGEST and HAVE_EVIDENCE list."""
+    """``epoch`` tells one run of the sender from the next; the hashes are over what DIGEST and HAVE_EVIDENCE list.
+
+    ``seen_epoch`` and ``seen_cursor`` name the last DIGEST of the recipient's that the sender took in full, 0 and 0 if
+    none: what it holds since is what the recipient need not list again.
+    """
 
     epoch: _Size
     origins: _Size
     frontier_hash: Digest32
     convicted_hash: Digest32
     pending: _Size
+    seen_epoch: _Size
+    seen_cursor: _Size
 
 
 class DigestEntry(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +71,10 @@ class DigestEntry(Struct, array_like=True, frozen=True, forbid_unknown_fields=Tr
 
 
 class Digest(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=3):
-    """``since`` is the cursor from which on the entries are complete, nil when they are everything the sender holds."""
+    """``entries`` are what changed after the cursor ``since`` and up to ``cursor``; all that is held if it is nil.
+
+    With ``more`` there are later changes too, or for nil other entries, that found no room.
+    """
 
     since: _Size | None
     cursor: _Size
@@ -138,6 +149,10 @@ class EvidenceBundle(Struct, array_like=True, frozen=True, forbid_unknown_fields
     bundle: Annotated[bytes, Meta(max_length=MAX_EVIDENCE_BYTES)]
 
 
+class TestimonyNote(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=16):
+    note: Annotated[bytes, Meta(max_length=MAX_TESTIMONY_BYTES)]
+
+
 class Unknown(Struct, frozen=True):
     """A message of a type this version does not know: counted, never answered or passed on."""
 
@@ -156,10 +171,11 @@ Known: TypeAlias = (
     | HaveEvidence
     | GetEvidence
     | EvidenceBundle
+    | TestimonyNote
 )
 Message: TypeAlias = Known | Unknown
 
-_TYPES = range(2, 13)
+_TYPES = frozenset({*range(2, 13), 16})
 
 
 def parse_message(value: Value) -> Message:

@@ -33,7 +33,9 @@ from gossip.core import (
     HeadSeen,
     Held,
     Ignored,
+    JudgeOpening,
     Keep,
+    KeepTestimony,
     Lend,
     Log,
     MissingTile,
@@ -48,7 +50,9 @@ from gossip.core import (
     Send,
     SendTile,
     Settle,
+    Testify,
     TileLent,
+    Weigh,
     adjudicate,
     candidate_sizes,
     origin_id,
@@ -242,6 +246,8 @@ class Monitor:
                 await self._send_tile(effect)
             case SeekProof() | SeekTile() | Prove():
                 self._run_errand(effect)
+            case Weigh() | JudgeOpening() | Testify() | KeepTestimony():
+                pass
             case Send() | Refuse():
                 raise AssertionError("sending and refusing are the shell's")
             case _:

@@ -46,7 +46,6 @@ def restored(
     Raises:
         UsageError: a branch is of a log whose keys have changed.
     """
-    state = begin(rules, epoch, now_ms)
     restored_branches: dict[bytes, Branch] = {}
     for stored in branches:
         log = rules.logs.get(origin_id(stored.origin))
@@ -62,7 +61,7 @@ def restored(
         if found.conviction.accused in log.keys:
             branch = restored_branches.get(log.id, Branch())
             restored_branches[log.id] = replace(branch, convicted=(*branch.convicted, item.id))
-    return replace(state, branches=restored_branches, evidence=held)
+    return begin(rules, epoch, now_ms, restored_branches, held)
 
 
 def _branch(log: Log, stored: StoredBranch) -> Branch:

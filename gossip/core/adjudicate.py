@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from tlog.errors import ProofError, TlogError
 from tlog.evidence import Evidence, bad_empty_head, non_consistent, non_consistent_path, same_size
 from tlog.hashing import EMPTY_ROOT, Hash
+from tlog.policy import Policy
 from tlog.proofs import ReadNode, fold, root_at
 from tlog.signed_checkpoint import SignedCheckpoint
 
@@ -68,9 +69,10 @@ class NeedsTile:
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """The log signed what contradicts itself."""
+    """The log signed what contradicts itself; ``others`` convict those who cosigned both sides."""
 
     evidence: Evidence
+    others: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,14 @@ def adjudicate(
     candidates: Sequence[Candidate],
     read: ReadNode,
     known: Mapping[int, Sequence[SignedCheckpoint]],
+    cosigned: Sequence[SignedCheckpoint] = (),
+    policy: Policy | None = None,
 ) -> Outcome:
     """Judge a head whose log signature has been verified.
 
     ``own`` is the head of the branch and ``read`` reads the branch's nodes. ``known`` holds, for the sizes of the head
-    and of the candidates, other heads that the log signed.
+    and of the candidates, other heads that the log signed. ``cosigned`` are heads on the branch that cosigners of this
+    head signed, and ``policy`` is the log's: if the log forked, whoever cosigned both sides is convicted with it.
     """
     try:
         return _judge(own, head, candidates, read, known)

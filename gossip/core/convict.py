@@ -6,17 +6,19 @@ winner between two histories. A convicted witness no longer counts towards any q
 
 from dataclasses import replace
 
+from gossip.core.effects import (
+    Count,
+    Keep,
+    Raise,
+    Refuse,
+)
 from gossip.core.state import (
     CONVICTED,
     EVIDENCE_NUMBERS,
     MAX_EVIDENCE,
-    Count,
     Held,
     Ignored,
-    Keep,
     Log,
-    Raise,
-    Refuse,
     State,
     origin_id,
 )

@@ -6,6 +6,28 @@ from typing import assert_never
 
 from gossip.core.adjudicate import Candidate, Extends, Forked, NeedsTile, OnBranch, Undecided, Unprovable
 from gossip.core.convict import convict_own
+from gossip.core.effects import (
+    Abandon,
+    Adjudicate,
+    Adopt,
+    Clear,
+    Count,
+    Follow,
+    Raise,
+    Refuse,
+    Remember,
+    Review,
+    SeekProof,
+    SeekTile,
+    Settle,
+)
+from gossip.core.events import (
+    Adjudicated,
+    Advanced,
+    ProofFound,
+    Rehashed,
+    WrongEntries,
+)
 from gossip.core.state import (
     MAX_PENDING,
     MIRROR_DAMAGED,
@@ -14,28 +36,10 @@ from gossip.core.state import (
     UNSERVED,
     UNSERVED_MS,
     WRONG_ENTRIES,
-    Abandon,
-    Adjudicate,
-    Adjudicated,
-    Adopt,
-    Advanced,
     Branch,
-    Clear,
-    Count,
-    Follow,
     Ignored,
     Log,
     Pending,
-    ProofFound,
-    Raise,
-    Refuse,
-    Rehashed,
-    Remember,
-    Review,
-    SeekProof,
-    SeekTile,
-    Settle,
-    WrongEntries,
 )
 from gossip.core.turn import Turn
 from gossip.messages import (

@@ -11,8 +11,21 @@ from itertools import islice
 
 from gossip.canonical import pack
 from gossip.core.convict import has_room
+from gossip.core.effects import (
+    Compare,
+    Count,
+)
+from gossip.core.events import (
+    Compared,
+)
 from gossip.core.heads import pending_head, verified_head
-from gossip.core.state import EVIDENCE_NUMBERS, MAX_PENDING, Branch, Compare, Compared, Count, Ignored, State
+from gossip.core.state import (
+    EVIDENCE_NUMBERS,
+    MAX_PENDING,
+    Branch,
+    Ignored,
+    State,
+)
 from gossip.core.turn import Turn
 from gossip.messages import (
     CONVICTED,
@@ -56,6 +69,8 @@ def summary(state: State) -> Summary:
         sha256(pack([[one.origin, one.size, one.root_hash, one.flags] for one in entries])).digest(),
         sha256(pack([list(verdict) for verdict in verdicts])).digest(),
         pending,
+        0,
+        0,
     )
 
 

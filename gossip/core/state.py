@@ -1,20 +1,22 @@
-"""What a monitor knows, what can happen to it, and what it then wants done: the three vocabularies of ``step``.
+"""What a monitor knows: the state that ``step`` goes through, and how large it can become.
 
 The state holds one branch per log, a bounded pool of heads that nothing decides about yet, and the convictions. Heads
 that left the pool are not lost: every head is remembered (``Remember``) before anything else is done with it, and
 ``Review`` brings back what was remembered as soon as the branch has grown past it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
-from gossip.core.adjudicate import Candidate, Outcome
-from gossip.messages import Known, Message
-from tlog.evidence import Conviction, Evidence, EvidenceType
+from gossip.core.adjudicate import Candidate
+from gossip.messages import Summary
+from gossip.testimony import Testimony
+from tlog.evidence import Conviction, EvidenceType
 from tlog.hashing import TreeHead
 from tlog.keys import VerifierKey
+from tlog.note import Note
 from tlog.policy import Policy
 from tlog.signed_checkpoint import SignedCheckpoint
 
@@ -23,7 +25,16 @@ MAX_HEADS_AT_ONCE = 64  # of one log in one envelope: each is verified and writt
 MAX_EVIDENCE = 4  # per origin, key and class: one convicts, more only help forensics
 PUSH_INTERVAL_MS = 1000  # per log at most one push of a verified head in this time, the newest
 RETRY_MS = 10_000  # between two requests for a proof about the same head
-UNSERVED_MS = 600_000  # a signed size without tiles or proof for this long is worth an alarm
+MAX_CONTACTS = 256  # peers whose cursors and budgets are remembered, those heard of last
+MAX_JUDGED = 64  # evidence bundles whose bytes are remembered, so that the same ones are not verified again
+MAX_OFFERS = 64  # evidence that is announced and has been asked for
+MAX_TESTIMONY = 16  # per log
+MAX_TESTIMONY_OF_ONE = 4  # per log and peer: one peer leaves room for three others
+OFFER_MS = 2000  # an announced bundle that did not come in this time is asked of the next who announced it
+ANNOUNCED_BYTES = 4096  # larger evidence is announced first: a link that has it already is spared the bytes
+FLAT_EVERY = 30  # exchanges with one peer: then all that is held is compared, whatever the cursors say
+HELD_OPEN_MS = 30_000  # a peer that keeps a request open for 25 seconds is a link even if the interval is short
+UNSERVED_MS = 600_000  # a signed size without tiles or proof for this long is worth an alarm and a testimony
 
 EVIDENCE_NUMBERS: Mapping[EvidenceType, int] = {
     EvidenceType.BAD_EMPTY_HEAD: 1,
@@ -57,6 +68,9 @@ class Ignored(StrEnum):
     HEAD_WITHOUT_LOG_SIGNATURE = "head-without-log-signature"
     HEAD_WITHOUT_ROOM = "head-without-room"
     IMPOSSIBLE_PROOF = "impossible-proof"
+    PEER_OVER_BUDGET = "peer-over-budget"
+    TESTIMONY_OF_UNKNOWN_LOG = "testimony-of-unknown-log"
+    TESTIMONY_UNDER_UNKNOWN_KEY = "testimony-under-unknown-key"
     UNKNOWN_EVIDENCE = "unknown-evidence"
     UNKNOWN_MESSAGE = "unknown-message"
     UNKNOWN_TILE = "unknown-tile"
@@ -66,6 +80,10 @@ class Ignored(StrEnum):
 # What is known.
 
 
+Selector = tuple[str, bytes]
+"""Name and id of a key: what a signature line says about who made it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """What this monitor's configuration says of one log. The policy decides which heads are views."""
@@ -73,6 +91,10 @@ class Log:
     origin: str
     keys: tuple[VerifierKey, ...]
     policy: Policy
+    keyring: Mapping[Selector, VerifierKey] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keyring", keyring((*self.keys, *self.policy.witness_keys)))
 
     @property
     def id(self) -> bytes:
@@ -82,18 +104,39 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What does not change while the monitor runs. Peers are named by ``peer_id``; some of them can be dialled."""
+    """What does not change while the monitor runs. Peers are named by ``peer_id``; some of them can be dialled.
+
+    ``testifiers`` are the peers' keys, under which they testify. ``keyring`` is made of the observers unless it is
+    given: whoever simulates many monitors shares one.
+    """
 
     logs: Mapping[bytes, Log]
     peers: tuple[bytes, ...] = ()
     dialled: tuple[bytes, ...] = ()
     observers: tuple[VerifierKey, ...] = ()
     interval_ms: int = 10_000
+    own_observer: VerifierKey | None = None
+    testifiers: Mapping[bytes, VerifierKey] = field(default_factory=dict)
+    unserved_ms: int = UNSERVED_MS
+    keyring: Mapping[Selector, VerifierKey] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        own = () if self.own_observer is None else (self.own_observer,)
+        object.__setattr__(self, "keyring", self.keyring or keyring((*own, *self.observers)))
+
+    def keys_of(self, log: Log, notes: Iterable[Note]) -> tuple[VerifierKey, ...]:
+        """Name the known keys that lines of these notes claim to be by: few, however many observers there are."""
+        selectors = dict.fromkeys((line.name, line.key_id) for note in notes for line in note.signatures)
+        found = (log.keyring.get(selector) or self.keyring.get(selector) for selector in selectors)
+        return tuple(key for key in found if key is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A signed head larger than the branch; ``via`` is the peer that presented it, None for the log or a client."""
+    """A signed head larger than the branch; ``via`` is the peer that presented it, None for the log or a client.
+
+    ``holders`` are peers that are known to hold it, because they sent or listed it.
+    """
 
     signed: SignedCheckpoint
     first_seen_ms: int
@@ -104,11 +147,17 @@ class Pending:
     asked_ms: int | None = None
     told: bool = False
     unserved: bool = False
+    tries: int = 0
+    testified_ms: int | None = None
+    holders: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One log: the verified head, how it extends the one before, what is pending, and the evidence against the log."""
+    """One log: the verified head, how it extends the one before, what is pending, and the evidence against the log.
+
+    ``line`` is the own observer's signature line for the verified head, and ``holders`` are peers known to hold it.
+    """
 
     signed: SignedCheckpoint | None = None
     proof: Candidate | None = None
@@ -116,6 +165,8 @@ class Branch:
     convicted: tuple[bytes, ...] = ()
     pushed_ms: int | None = None
     push_due: bool = False
+    line: bytes = b""
+    holders: frozenset[bytes] = frozenset()
 
     @property
     def size(self) -> int:
@@ -142,14 +193,80 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldTestimony:
+    """A testimony whose signature by a peer was verified."""
+
+    testimony: Testimony
+    peer: bytes
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a peer may still cause, in thousandths, as it stood at ``at_ms``; None stands for a full one."""
+
+    checks: int
+    requests: int
+    evidence: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A DIGEST that is being taken in: of ``wanted`` logs the heads were asked for, except of those in ``later``."""
+
+    cursor: int
+    wanted: frozenset[bytes]
+    later: tuple[bytes, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What is remembered of a peer: when it last contacted us, how far its changes were taken in, what it may cause.
+
+    ``epoch`` and ``seen`` name the last DIGEST of the peer's that was taken in full; ``disputes`` counts its summaries
+    in a row that named other convictions than ours.
+    """
+
+    heard_ms: int | None = None
+    epoch: int = 0
+    seen: int = 0
+    taking: Taking | None = None
+    exchanges: int = 0
+    disputes: int = 0
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Evidence that was announced: when it was last asked for, and whom to ask next."""
+
+    asked_ms: int
+    others: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class State:
-    """Everything that gossip knows. ``epoch`` tells this run of the program from others."""
+    """Everything that gossip knows. ``epoch`` tells this run of the program from others, and is not 0.
+
+    ``cursor`` counts the changes to what is held, and ``changes`` tells the last one of each log, oldest first.
+    """
 
     rules: Rules
     epoch: int
     exchange_ms: int
     branches: Mapping[bytes, Branch] = field(default_factory=dict)
     evidence: Mapping[bytes, Held] = field(default_factory=dict)
+    outbound: tuple[bytes, ...] = ()
+    contacts: Mapping[bytes, Contact] = field(default_factory=dict)
+    cursor: int = 0
+    changes: Mapping[bytes, int] = field(default_factory=dict)
+    testimony: Mapping[bytes, tuple[HeldTestimony, ...]] = field(default_factory=dict)
+    offers: Mapping[bytes, Offer] = field(default_factory=dict)
+    judged: Mapping[bytes, Ignored | str | None] = field(default_factory=dict)
+    exchanges: int = 0
+    summed: Summary | None = field(default=None, repr=False, compare=False)
 
     def branch(self, origin: bytes) -> Branch:
         """Return the branch of a log, empty if there is none yet."""
@@ -164,273 +281,9 @@ def origin_id(origin: str) -> bytes:
     return sha256(origin.encode()).digest()
 
 
-# What can happen.
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed; see ``wake_ms``."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeadSeen:
-    """Somebody other than a peer showed this note: the log itself, or a client that asks about it."""
-
-    origin: bytes
-    note: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A peer's messages, in a request of its own or in the answer to one of ours."""
-
-    peer: bytes
-    messages: tuple[Message, ...]
-    answer: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Adjudicated:
-    """``Adjudicate`` was done."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class ProofFound:
-    """``SeekProof`` found what claims to be a proof about this head."""
-
-    origin: bytes
-    head: TreeHead
-    candidate: Candidate
-
-
-@dataclass(frozen=True, slots=True)
-class TileLent:
-    """The mirror of this log got a tile back."""
-
-    origin: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Rehashed:
-    """Every entry up to this head was hashed into a draft, and the root is the signed one."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-
-
-@dataclass(frozen=True, slots=True)
-class WrongEntries:
-    """The entries that the log serves for this head do not hash to its root."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Advanced:
-    """``Adopt`` was done: the branch is at this head and the disk knows. The proof leads there from the head before."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-    proof: Candidate | None
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """``Compare`` was done: the branch had that root at that size, or another one."""
-
-    peer: bytes
-    origin: bytes
-    agrees: bool
-
-
-Event = Tick | HeadSeen | Received | Adjudicated | ProofFound | TileLent | Rehashed | WrongEntries | Advanced | Compared
-
-
-# What is then to be done, in this order: what is remembered is on disk before anything that follows is sent.
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message to a peer, in the answer that is being made or in an envelope of its own."""
-
-    peer: bytes
-    message: Known
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Answer what was just received with 400 and this sentence."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Count something that was ignored."""
-
-    what: Ignored
-
-
-@dataclass(frozen=True, slots=True)
-class Remember:
-    """Write down a signed head, or the union of its signatures with the ones known."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-    via: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Write down that a remembered head lies on the branch."""
-
-    origin: bytes
-    head: TreeHead
-
-
-@dataclass(frozen=True, slots=True)
-class Adjudicate:
-    """Call ``adjudicate`` with what is on disk; answer with ``Adjudicated``."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-    candidates: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Review:
-    """Adjudicate every remembered, unsettled head up to the size of the branch; answer each with ``Adjudicated``."""
-
-    origin: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Follow:
-    """Fetch and hash the entries up to this head; answer, some time, with ``Rehashed`` or ``WrongEntries``."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """Make the draft the branch: mirror, database, observer's signature, in this order; answer with ``Advanced``."""
-
-    origin: bytes
-    signed: SignedCheckpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """Throw the draft away."""
-
-    origin: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SeekProof:
-    """Read from the log's own tiles how a head extends our tree; answer, if there is anything, with ``ProofFound``."""
-
-    origin: bytes
-    old_size: int
-    head: TreeHead
-
-
-@dataclass(frozen=True, slots=True)
-class SeekTile:
-    """Fetch a full level-0 tile from the log for the mirror; answer with ``TileLent`` if it is the right one."""
-
-    origin: bytes
-    tile: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lend:
-    """Offer the mirror a level-0 tile; answer with ``TileLent`` if it is the right one."""
-
-    origin: bytes
-    tile: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """Compare the branch's root at a size with a claimed one; answer with ``Compared``."""
-
-    peer: bytes
-    origin: bytes
-    head: TreeHead
-
-
-@dataclass(frozen=True, slots=True)
-class Prove:
-    """Send a peer a consistency proof if we can make it. A head we pushed as verified must be provable."""
-
-    peer: bytes
-    origin: bytes
-    old_size: int
-    new_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class SendTile:
-    """Send a peer a tile of the mirror if it is there."""
-
-    peer: bytes
-    origin: bytes
-    level: int
-    index: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """Write verified evidence to the database and to a file of its own."""
-
-    held: Held
-    evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Raise:
-    """Raise an alarm; raising it again changes nothing but the time it was last seen."""
-
-    kind: str
-    origin: bytes
-    subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """The reason for the alarms of this kind about this log has gone."""
-
-    kind: str
-    origin: bytes
-
-
-Effect = (
-    Send
-    | Refuse
-    | Count
-    | Remember
-    | Settle
-    | Adjudicate
-    | Review
-    | Follow
-    | Adopt
-    | Abandon
-    | SeekProof
-    | SeekTile
-    | Lend
-    | Compare
-    | Prove
-    | SendTile
-    | Keep
-    | Raise
-    | Clear
-)
+def keyring(keys: Iterable[VerifierKey]) -> Mapping[Selector, VerifierKey]:
+    """Index keys by what signature lines say; of two that share it the first counts."""
+    found: dict[Selector, VerifierKey] = {}
+    for key in keys:
+        found.setdefault((key.name, key.id), key)
+    return found

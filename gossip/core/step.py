@@ -1,40 +1,54 @@
 """The door to the gossip machine: which event goes where, and when the clock matters next."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from gossip.core import heads, reconcile
 from gossip.core.adjudicate import Candidate
 from gossip.core.convict import evidence_seen
+from gossip.core.effects import (
+    Adjudicate,
+    Count,
+    Effect,
+    Lend,
+    Prove,
+    Refuse,
+    Review,
+    SendTile,
+)
+from gossip.core.events import (
+    Adjudicated,
+    Advanced,
+    Compared,
+    Contradicted,
+    Event,
+    EvidenceShown,
+    HeadSeen,
+    OpeningJudged,
+    OpeningShown,
+    ProofFound,
+    Received,
+    Rehashed,
+    Relink,
+    Stated,
+    Testified,
+    Tick,
+    TileLent,
+    WrongEntries,
+)
+from gossip.core.links import FULL_MESH
 from gossip.core.state import (
     MAX_HEADS_AT_ONCE,
     PUSH_INTERVAL_MS,
     RETRY_MS,
     UNSERVED_MS,
-    Adjudicate,
-    Adjudicated,
-    Advanced,
     Branch,
-    Compared,
-    Count,
-    Effect,
-    Event,
-    HeadSeen,
+    Held,
     Ignored,
-    Lend,
-    ProofFound,
-    Prove,
-    Received,
-    Refuse,
-    Rehashed,
-    Review,
     Rules,
-    SendTile,
     State,
-    Tick,
-    TileLent,
-    WrongEntries,
 )
 from gossip.core.turn import Chance, Turn
 from gossip.messages import (
@@ -49,15 +63,31 @@ from gossip.messages import (
     Head,
     Message,
     Summary,
+    TestimonyNote,
     TileData,
     Unknown,
 )
 from tlog.hashing import Hash
 
 
-def begin(rules: Rules, epoch: int, now_ms: int) -> State:
-    """The state of a monitor that knows nothing yet; the first exchange is due at once."""
-    return State(rules, epoch, now_ms)
+def begin(
+    rules: Rules,
+    epoch: int,
+    now_ms: int,
+    branches: Mapping[bytes, Branch] | None = None,
+    evidence: Mapping[bytes, Held] | None = None,
+) -> State:
+    """The state of a monitor that starts with what is on its disk, if anything; the first exchange is due at once.
+
+    ``epoch`` is not 0 and differs from those of earlier runs. Peers that are few enough are all links at once; among
+    more ``Relink`` chooses.
+    """
+    held = dict(branches or {})
+    outbound = rules.dialled if len(rules.dialled) <= FULL_MESH else ()
+    changes = {origin: cursor for cursor, origin in enumerate(sorted(held), start=1)}
+    return State(
+        rules, epoch, now_ms, held, dict(evidence or {}), outbound=outbound, cursor=len(changes), changes=changes
+    )
 
 
 def step(state: State, event: Event, now_ms: int, rng: Chance) -> tuple[State, tuple[Effect, ...]]:
@@ -94,6 +124,10 @@ def _dispatch(turn: Turn, event: Event) -> None:
             heads.advanced(turn, event)
         case Compared():
             reconcile.compared(turn, event)
+        case Relink(outbound):
+            turn.state = replace(turn.state, outbound=outbound)
+        case Stated() | Contradicted() | EvidenceShown() | OpeningShown() | OpeningJudged() | Testified():
+            pass
         case _:
             assert_never(event)
 
@@ -146,6 +180,8 @@ def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None
             reconcile.evidence_wanted(turn, message, peer)
         case EvidenceBundle():
             evidence_seen(turn, message, peer)
+        case TestimonyNote():
+            pass
         case Unknown():
             turn.emit(Count(Ignored.UNKNOWN_MESSAGE))
         case _:

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from gossip.core.state import Branch, Effect, Send, State
+from gossip.core.effects import (
+    Effect,
+    Send,
+)
+from gossip.core.state import (
+    Branch,
+    State,
+)
 from gossip.messages import Known
 
 

@@ -541,7 +541,7 @@ def test_requests_for_proofs_and_tiles_are_passed_on() -> None:
 
 def summary_of(one: State) -> Summary:
     """What a state says of itself when asked."""
-    empty = Summary(0, 0, bytes(32), bytes(32), 0)
+    empty = Summary(0, 0, bytes(32), bytes(32), 0, 0, 0)
     (answer, *_) = sent(received(one, empty)[1])
     assert isinstance(answer, Summary)
     return answer

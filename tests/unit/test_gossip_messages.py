@@ -31,7 +31,7 @@ from tlog.note import MAX_NOTE_BYTES
 
 H = b"h" * 32
 EXAMPLES: dict[int, Known] = {
-    2: Summary(7, 1, H, H, 0),
+    2: Summary(7, 1, H, H, 0, 6, 5),
     3: Digest(None, 9, (DigestEntry(H, 5, H, 1), DigestEntry(H, 2**63 - 1, H, 6)), False),
     4: GetHeads((H, H)),
     5: Head(H, b"note", 1, 3, (H, H)),
@@ -88,10 +88,10 @@ def test_an_unknown_type_is_no_mistake(number: int) -> None:
         (True, H),
         (None, H),
         (2,),
-        (2, 7, 1, H, H, 0, 0),
-        (2, -1, 1, H, H, 0),
-        (2, 7, 1, H[:31], H, 0),
-        (2, 7, 1, "h" * 32, H, 0),
+        (2, 7, 1, H, H, 0, 0, 0, 0),
+        (2, -1, 1, H, H, 0, 0, 0),
+        (2, 7, 1, H[:31], H, 0, 0, 0),
+        (2, 7, 1, "h" * 32, H, 0, 0, 0),
         (3, None, 0, ((H, 5, H),), False),
         (3, None, 0, ((H, 5, H, 256),), False),
         (3, None, 0, (), 0),
