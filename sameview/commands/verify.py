@@ -14,13 +14,15 @@ from runtime.errors import DOES_NOT_HOLD, HOLDS
 from sameview.commands.inputs import naming, observers_from, read_file, trust_from
 from tlog.errors import ProofError, SignatureError
 from tlog.hashing import leaf_hash
-from tlog.note import MAX_NOTE_BYTES
+from tlog.keys import VerifierKey
+from tlog.note import MAX_NOTE_BYTES, Note
 from tlog.policy import printable
 from tlog.text import MAX_INTEGER, encode_base64
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
 from tlog.trust import Judged
 
 if TYPE_CHECKING:
+    from gossip.testimony import Weight
     from tlog.view import JudgedView
 
 MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
@@ -188,6 +190,42 @@ def view(file: str, policy: str, max_age: int | None, explain: bool, as_json: bo
     return _conclude(check, view_facts(judged), judged.explain() if explain else None, as_json)
 
 
+@verify.command(short_help="Count who says that a log withholds a tree.")
+@FILE
+@click.option("--vkey", "vkeys", metavar="VKEY", multiple=True, required=True, help="The peer key of a monitor.")
+@JSON
+def testimony(file: str, vkeys: tuple[str, ...], as_json: bool) -> int:
+    """Verify a .tlog-testimony: count the monitors that say of one head, and of one time, that nobody serves it.
+
+    This is no proof. Silence proves nothing, and monitors may agree on a lie: exit code 0 says that at least one of
+    the keys did state this, and no more.
+    """
+    from gossip.testimony import (
+        MAX_TESTIMONIES,
+        MAX_TESTIMONY_BYTES,
+        Testimony,
+        open_testimony,
+        parse_testimonies,
+        weigh_testimony,
+    )
+
+    keys = trust_from(vkeys, None).keys
+    raw = read_file(file, MAX_TESTIMONIES * (MAX_TESTIMONY_BYTES + len(b"--\n")))
+    with naming(file):
+        notes = [Note.parse(note) for note in parse_testimonies(raw)]
+        for note in notes:
+            Testimony.parse(note.text)
+
+    def check() -> Found:
+        stated = [open_testimony(note.format(), keys) for note in notes if _names(note, keys)]
+        if not stated:
+            raise SignatureError("none of the keys stated any of this")
+        weights = [_weight(weight) for weight in weigh_testimony(stated, {key: key.name for key in keys})]
+        return Found("testimony, which is no proof: monitors said that nobody serves this", {"unserved": weights})
+
+    return _conclude(check, {}, None, as_json)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a check that held has found."""
@@ -250,6 +288,21 @@ def view_facts(judged: "JudgedView") -> Facts:
         "agreeing": list(judged.agreeing),
     }
     return facts if judged.as_of is None else {**facts, "as_of": judged.as_of}
+
+
+def _weight(weight: "Weight") -> str:
+    """What is said of one head, by how many."""
+    root_hash = encode_base64(weight.head.root_hash).decode()
+    count = f"{len(weight.operators)} {'monitor' if len(weight.operators) == 1 else 'monitors'}"
+    when = f"from Unix time {weight.since} to {weight.until}"
+    return (
+        f"{weight.origin} at size {weight.head.size}, root {root_hash}: {count} ({', '.join(weight.operators)}) {when}"
+    )
+
+
+def _names(note: Note, keys: Sequence[VerifierKey]) -> bool:
+    """Tell whether one of the keys seems to have signed; who else did is none of our business."""
+    return any((line.name, line.key_id) == (key.name, key.id) for line in note.signatures for key in keys)
 
 
 def _statement(size: int, root_hash: bytes, time: int) -> str:
