@@ -11,7 +11,9 @@ from pathlib import Path
 import msgspec
 
 from gossip.core import Log
+from gossip.core.links import LINKS
 from gossip.shell import Peer
+from gossip.testimony import MAX_VANTAGE_BYTES
 from runtime.config import load, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
@@ -26,6 +28,11 @@ OBSERVER_KEY_TYPES = frozenset({KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE
 LOG_KEY_TYPES = frozenset(KeyType) - {KeyType.COSIGNATURE_ED25519}
 MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witnesses
 MIN_INTERVAL = 0.05  # seconds: below it a test would only measure its own polling
+MIN_UNSERVED = 1.0  # seconds: less is a slow log, not one that withholds
+MAX_UNSERVED = 30 * 86_400.0
+MAX_LINKS = 64  # of 128 connections to all servers together; what exceeds eight or twelve links only costs
+EVIDENCE_PATH = "/v1/evidence"
+CONFLICTS_PATH = "/v1/conflicts"
 
 _LATER = {
     "sumdb": "checksum databases",
@@ -45,10 +52,14 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One ``[[witness]]``: where a witness of the policy shows what it cosigned."""
+    """One ``[[witness]]``: where a witness of the policy takes evidence, and shows which heads it refused.
+
+    Strangers are shown those heads without the notes; ``conflicts_url``, the witness's operator listener, shows both.
+    """
 
     name: str
     monitoring_url: str
+    conflicts_url: str | None = None
 
 
 class PeerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +88,9 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     mirror_bytes: int = 4 * 1024**3
     poll_interval: float = 10.0
     gossip_interval: float = 10.0
+    unserved_seconds: float = 600.0
+    vantage: str = ""
+    links: int = LINKS
     reachable: bool = True
     log: list[LogConfig] = []
     witness: list[WitnessConfig] = []
@@ -103,6 +117,16 @@ class NamedPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedWitness:
+    """A witness of a policy: where it takes evidence, where it lists what it refused, and the logs that name it."""
+
+    name: str
+    evidence_url: str
+    conflicts_url: str
+    origins: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class MonitorSettings:
     """The configuration, checked: paths resolved, keys read, policies parsed."""
 
@@ -119,6 +143,10 @@ class MonitorSettings:
     reachable: bool
     logs: tuple[WatchedLog, ...]
     peers: tuple[NamedPeer, ...]
+    witnesses: tuple[NamedWitness, ...] = ()
+    unserved_seconds: float = 600.0
+    vantage: str = ""
+    links: int = LINKS
 
 
 def read_settings(path: Path) -> MonitorSettings:
@@ -136,7 +164,6 @@ def read_settings(path: Path) -> MonitorSettings:
         raise UsageError("`observer_key` is not an observer key: make one with `sameview keygen --type observer`")
     _check_numbers(path, config)
     policy = _read_policy(path, "`policy`", config.policy)
-    _check_witnesses(path, config, policy)
     data, register = resolve(path, config.data), resolve(path, config.register)
     if register.is_relative_to(data) or data.is_relative_to(register):
         # A backup of one would bring the other along, and a restored monitor would contradict what it signed since.
@@ -158,6 +185,10 @@ def read_settings(path: Path) -> MonitorSettings:
         reachable=config.reachable,
         logs=logs,
         peers=peers,
+        witnesses=_witnesses(path, config, policy, logs),
+        unserved_seconds=config.unserved_seconds,
+        vantage=config.vantage,
+        links=config.links,
     )
 
 
@@ -165,19 +196,47 @@ def _check_numbers(path: Path, config: MonitorConfig) -> None:
     for name, seconds in (("poll_interval", config.poll_interval), ("gossip_interval", config.gossip_interval)):
         if not MIN_INTERVAL <= seconds <= 86_400:
             raise UsageError(f"{path}: `{name}` is not between {MIN_INTERVAL:g} seconds and a day")
+    if not MIN_UNSERVED <= config.unserved_seconds <= MAX_UNSERVED:
+        raise UsageError(f"{path}: `unserved_seconds` is not between {MIN_UNSERVED:g} seconds and 30 days")
+    if not 1 <= config.links <= MAX_LINKS:
+        raise UsageError(f"{path}: `links` is not between 1 and {MAX_LINKS}")
+    _check_vantage(path, config.vantage)
     if config.mirror_bytes < 0 or config.liars < 0:
         raise UsageError(f"{path}: `mirror_bytes` and `liars` cannot be negative")
     if not is_key_name(config.name):
         raise UsageError(f"{path}: `name` is empty or contains a space or a plus sign")
 
 
-def _check_witnesses(path: Path, config: MonitorConfig, policy: Policy) -> None:
-    known = {witness.name for witness in policy.witnesses}
+def _check_vantage(path: Path, vantage: str) -> None:
+    if vantage == "-" or not vantage.isprintable() or len(vantage.encode()) > MAX_VANTAGE_BYTES:
+        raise UsageError(
+            f"{path}: `vantage` is printed in testimony: at most {MAX_VANTAGE_BYTES} bytes on one line, or nothing"
+        )
+
+
+def _witnesses(
+    path: Path, config: MonitorConfig, policy: Policy, logs: Sequence[WatchedLog]
+) -> tuple[NamedWitness, ...]:
+    witnesses: dict[str, NamedWitness] = {}
     for number, entry in enumerate(config.witness, 1):
         where = f"{path}: [[witness]] number {number}"
-        if entry.name not in known:
+        origins = {watched.log.id for watched in logs if entry.name in _witness_names(watched.log.policy)}
+        if not origins and entry.name not in _witness_names(policy):
             raise UsageError(f"{where}: the policy has no witness of this `name`")
-        _checked_url(f"{where}: `monitoring_url`", entry.monitoring_url)
+        if entry.name in witnesses:
+            raise UsageError(f"{where}: there is an earlier [[witness]] of this `name`")
+        url = _checked_url(f"{where}: `monitoring_url`", entry.monitoring_url)
+        conflicts = (
+            url if entry.conflicts_url is None else _checked_url(f"{where}: `conflicts_url`", entry.conflicts_url)
+        )
+        witnesses[entry.name] = NamedWitness(
+            entry.name, f"{url}{EVIDENCE_PATH}", f"{conflicts}{CONFLICTS_PATH}", frozenset(origins)
+        )
+    return tuple(witnesses.values())
+
+
+def _witness_names(policy: Policy) -> set[str]:
+    return {witness.name for witness in policy.witnesses}
 
 
 def _logs(path: Path, config: MonitorConfig, policy: Policy, observer: VerifierKey) -> tuple[WatchedLog, ...]:

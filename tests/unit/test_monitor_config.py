@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gossip.core import origin_id
 from monitor.config import MonitorSettings, _check_roles, observers_of, read_settings
 from runtime.errors import UsageError
 from runtime.keyfiles import write_signer_key
@@ -69,9 +70,36 @@ def test_peers_are_named_with_their_keys(tmp_path: Path) -> None:
     assert observers_of(found.peers) == (OTHER_OBSERVER.verifier_key,)
 
 
-def test_witnesses_of_the_policy_may_have_a_monitoring_url(tmp_path: Path) -> None:
-    witness = '[[witness]]\nname = "w1"\nmonitoring_url = "http://127.0.0.1:8081"\n'
-    assert settings(tmp_path, HEAD + LOG + witness).name == "monitor.example/m1"
+WITNESS = '[[witness]]\nname = "w1"\nmonitoring_url = "http://127.0.0.1:8081/"\n'
+
+
+def test_a_witness_takes_evidence_and_lists_what_it_refused_at_its_monitoring_url(tmp_path: Path) -> None:
+    (witness,) = settings(tmp_path, HEAD + LOG + WITNESS).witnesses
+    urls = "http://127.0.0.1:8081/v1/evidence", "http://127.0.0.1:8081/v1/conflicts"
+    assert (witness.name, witness.evidence_url, witness.conflicts_url) == ("w1", *urls)
+    assert witness.origins == {origin_id(ORIGIN)}
+
+
+def test_a_witness_may_list_what_it_refused_elsewhere(tmp_path: Path) -> None:
+    own = 'conflicts_url = "http://127.0.0.1:8091"\n'
+    (witness,) = settings(tmp_path, HEAD + LOG + WITNESS + own).witnesses
+    assert witness.conflicts_url == "http://127.0.0.1:8091/v1/conflicts"
+
+
+def test_a_witness_is_told_about_the_logs_whose_policy_names_it(tmp_path: Path) -> None:
+    own = f'vkeys = ["{LOG_KEY.verifier_key}"]\npolicy = "open.txt"\n'
+    (witness,) = settings(tmp_path, HEAD + LOG + SECOND + own + WITNESS).witnesses
+    assert witness.origins == {origin_id(ORIGIN)}
+
+
+def test_what_a_monitor_testifies_and_whom_it_dials_is_configured(tmp_path: Path) -> None:
+    found = settings(tmp_path, HEAD + 'unserved_seconds = 60.0\nvantage = "Zürich, AS 64500"\nlinks = 12\n' + LOG)
+    assert (found.unserved_seconds, found.vantage, found.links) == (60.0, "Zürich, AS 64500", 12)
+
+
+def test_a_monitor_testifies_after_ten_minutes_and_does_not_tell_where_it_stands(tmp_path: Path) -> None:
+    bare = settings(tmp_path, HEAD + LOG)
+    assert (bare.unserved_seconds, bare.vantage, bare.links, bare.witnesses) == (600.0, "", 8, ())
 
 
 @pytest.mark.parametrize(
@@ -116,6 +144,15 @@ def test_witnesses_of_the_policy_may_have_a_monitoring_url(tmp_path: Path) -> No
         (HEAD.replace('"data"', '"register/data"') + LOG, "`register` and `data` must be apart"),
         (HEAD + LOG + '[[witness]]\nname = "w9"\nmonitoring_url = "http://x"\n', "no witness of this `name`"),
         (HEAD + LOG + '[[witness]]\nname = "w1"\nmonitoring_url = "x"\n', "`monitoring_url`"),
+        (HEAD + LOG + WITNESS + 'conflicts_url = "x"\n', "`conflicts_url`"),
+        (HEAD + LOG + WITNESS + WITNESS, "number 2: there is an earlier"),
+        (HEAD + "unserved_seconds = 0.5\n" + LOG, "unserved_seconds"),
+        (HEAD + "unserved_seconds = 1e9\n" + LOG, "unserved_seconds"),
+        (HEAD + "links = 0\n" + LOG, "links"),
+        (HEAD + "links = 65\n" + LOG, "links"),
+        (HEAD + 'vantage = "-"\n' + LOG, "vantage"),
+        (HEAD + 'vantage = "a\\nb"\n' + LOG, "vantage"),
+        (HEAD + f'vantage = "{"x" * 256}"\n' + LOG, "vantage"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
