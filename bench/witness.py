@@ -15,24 +15,16 @@ is left of a cosignature's time, and holds the register, the database, the publi
 
 import argparse
 import json
-import os
-import re
-import select
-import signal
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, sleep
+from time import sleep
 
 import trio
 
+from bench._load import Daemon, Played, daemon, microseconds, pin, post
 from runtime.keyfiles import write_signer_key
 from tests.forks import Tree, leaves
 from tests.keys import NOW, log_key, mldsa_key, sign_checkpoint, witness_key
@@ -48,8 +40,6 @@ NAME = "witness.example/bench"
 START = 10_000  # the size of every log before what is measured: proofs as long as real ones
 CONNECTIONS = 20  # over which refusals are asked for
 SAVED_SECONDS = 1.5  # after which the witness has written what it leaves for later
-STOP_SECONDS = 30.0
-ROOT = Path(__file__).resolve().parent.parent
 TARGETS = {
     "one_log_per_second": 400,
     "twenty_logs_per_second": 1800,
@@ -58,8 +48,6 @@ TARGETS = {
     "refusals": {"bad_signature": 3500, "stale": 4000, "unknown": 8000},
     "mldsa_per_second": 500,
 }
-
-Lanes = list[list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +74,9 @@ def main() -> None:
 
 
 def _measure(sizes: Sizes) -> dict[str, object]:
-    _pin(0)  # as the witness is
-    steps = {name: round(_microseconds(step, sizes.repeats), 1) for name, step in _steps().items()}
-    _pin(1)
+    pin(0)  # as the witness is
+    steps = {name: round(microseconds(step, sizes.repeats), 1) for name, step in _steps().items()}
+    pin(1)
     bare = steps.pop("bare")
     logs = Logs(START + max(sizes.one, sizes.twenty, sizes.two_hundred, sizes.mldsa) + 1)
     one = _cosign(logs, 1, sizes.one)
@@ -123,13 +111,13 @@ def _measure(sizes: Sizes) -> dict[str, object]:
     }
 
 
-def _cosign(logs: "Logs", number: int, growths: int, *more: SignerKey) -> "Played":
+def _cosign(logs: "Logs", number: int, growths: int, *more: SignerKey) -> Played:
     with _witness(logs, number, *more) as witness:
         witness.play([[logs.request(log, 0, START)] for log in range(number)], b"200")
         return witness.play([logs.growth(log, growths) for log in range(number)], b"200")
 
 
-def _cosign_and_refuse(logs: "Logs", sizes: Sizes) -> "tuple[Played, dict[str, Played], Played]":
+def _cosign_and_refuse(logs: "Logs", sizes: Sizes) -> tuple[Played, dict[str, Played], Played]:
     number, size = 20, START + sizes.twenty
     with _witness(logs, number) as witness:
         witness.play([[logs.request(log, 0, START)] for log in range(number)], b"200")
@@ -147,7 +135,7 @@ def _cosign_and_refuse(logs: "Logs", sizes: Sizes) -> "tuple[Played, dict[str, P
             "stale": refused(stale, b"409"),
             "unknown": refused(unknown, b"404"),
         }
-        return cosigned, refusals, refused([_post(b"x")] * number, b"400")
+        return cosigned, refusals, refused([post("/add-checkpoint", b"x", "text/plain")] * number, b"400")
 
 
 # What is sent.
@@ -163,7 +151,7 @@ class Logs:
         return log_key(f"bench.example/log{log}", seed=log + 1)
 
     def request(self, log: int, old: int, new: int) -> bytes:
-        return _post(self.body(log, old, new).format())
+        return post("/add-checkpoint", self.body(log, old, new).format(), "text/plain")
 
     def body(self, log: int, old: int, new: int) -> AddCheckpoint:
         key = self.key(log)
@@ -175,11 +163,6 @@ class Logs:
         return [self.request(log, size, size + 1) for size in range(START, START + times)]
 
 
-def _post(body: bytes) -> bytes:
-    head = b"POST /add-checkpoint HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
-    return head % len(body) + body
-
-
 def _damaged(request: bytes) -> bytes:
     """The same request, whose signature has another byte in its middle."""
     at = len(request) - 40
@@ -189,65 +172,14 @@ def _damaged(request: bytes) -> bytes:
 # The witness.
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
-    """What came of some requests."""
-
-    seconds: float
-    latencies: list[float]
-    processor_us: float
-    written: int
-
-    @property
-    def rate(self) -> float:
-        return len(self.latencies) / self.seconds
-
-    def percentile(self, percent: int) -> float:
-        return round(statistics.quantiles(self.latencies, n=100)[percent - 1] * 1000, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Witness:
-    """A witness process."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-
-    def play(self, lanes: Lanes, status: bytes) -> Played:
-        """Send each lane over a connection of its own; every answer must have this status."""
-        spent, written = self._processor_seconds(), self._written()
-        seconds, latencies = Load(self.port, lanes, status).run()
-        spent = self._processor_seconds() - spent
-        return Played(seconds, latencies, spent / len(latencies) * 1e6, self._written() - written)
-
-    def _processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def _written(self) -> int:
-        """Bytes that it caused to be written to a disk."""
-        counts = dict(line.split(": ") for line in Path(f"/proc/{self.process.pid}/io").read_text().splitlines())
-        return int(counts["write_bytes"])
-
-
 @contextmanager
-def _witness(logs: Logs, number: int, *more: SignerKey) -> Iterator[Witness]:
+def _witness(logs: Logs, number: int, *more: SignerKey) -> Iterator[Daemon]:
     """A new witness of some logs, on the first processor."""
     with tempfile.TemporaryDirectory() as folder:
         config = _configure(Path(folder), [logs.key(log) for log in range(number)], (witness_key(NAME), *more))
         trio.run(create, read_settings(config))
-        command = [sys.executable, "-m", "sameview", "witness", "serve", "--config", str(config)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, preexec_fn=partial(_pin, 0)
-        )
-        if process.stdout is None:
-            raise AssertionError("the process has a pipe")
-        with process.stdout as ready:
-            try:
-                yield Witness(process, int(json.loads(ready.readline())["url"].rpartition(":")[2]))
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(STOP_SECONDS)
+        with daemon("witness", config) as served:
+            yield served
 
 
 def _configure(folder: Path, logs: Sequence[SignerKey], keys: Sequence[SignerKey]) -> Path:
@@ -261,81 +193,6 @@ def _configure(folder: Path, logs: Sequence[SignerKey], keys: Sequence[SignerKey
         f'register = "register"\nkeys = {files}\n{listed}'
     )
     return config
-
-
-def _pin(index: int) -> None:
-    os.sched_setaffinity(0, {_ALLOWED[index % len(_ALLOWED)]})
-
-
-_ALLOWED = sorted(os.sched_getaffinity(0))
-
-
-# The load.
-
-
-@dataclass(slots=True)
-class _Lane:
-    socket: socket.socket
-    waiting: list[bytes]
-    sent: float = 0.0
-    received: bytes = b""
-
-
-@dataclass(slots=True)
-class Load:
-    """Requests in lanes: the next one of a lane leaves when the last one was answered."""
-
-    port: int
-    lanes: Lanes
-    status: bytes
-    _latencies: list[float] = field(default_factory=list)
-
-    def run(self) -> tuple[float, list[float]]:
-        """Seconds until all were answered, and how long each took."""
-        opened = [_Lane(self._connect(), lane[::-1]) for lane in self.lanes]
-        lanes = {lane.socket.fileno(): lane for lane in opened}
-        with select.epoll() as poll:
-            for number in lanes:
-                poll.register(number, select.EPOLLIN)
-            began = perf_counter()
-            for lane in opened:
-                self._send(lane)
-            total = sum(map(len, self.lanes))
-            while len(self._latencies) < total:
-                for number, _ in poll.poll():
-                    self._receive(lanes[number])
-            seconds = perf_counter() - began
-        for lane in opened:
-            lane.socket.close()
-        return seconds, self._latencies
-
-    def _connect(self) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
-
-    def _send(self, lane: _Lane) -> None:
-        if lane.waiting:
-            lane.sent = perf_counter()
-            lane.socket.sendall(lane.waiting.pop())
-
-    def _receive(self, lane: _Lane) -> None:
-        data = lane.socket.recv(65536)
-        if not data:
-            raise ConnectionError("the witness hung up")
-        lane.received += data
-        head, separator, body = lane.received.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
-        if not separator or length is None or len(body) < int(length[1]):
-            return
-        if head[9:12] != self.status:
-            raise RuntimeError(f"the witness answered {head[9:12].decode()} instead of {self.status.decode()}")
-        lane.received = b""
-        self._latencies.append(perf_counter() - lane.sent)
-        self._send(lane)
-
-
-_LENGTH = re.compile(rb"content-length: (\d+)")
 
 
 # The steps of one cosignature, alone.
@@ -368,17 +225,6 @@ def _steps() -> dict[str, Callable[[], object]]:
         own.sign(message)
 
     return {"parse": parse, "verify": verify, "sign": sign, "bare": bare}
-
-
-def _microseconds(step: Callable[[], object], repeats: int) -> float:
-    """The median over some rounds, since others use the machine too."""
-    rounds = []
-    for _ in range(5):
-        began = perf_counter()
-        for _ in range(repeats // 5):
-            step()
-        rounds.append((perf_counter() - began) / (repeats // 5) * 1e6)
-    return statistics.median(rounds)
 
 
 if __name__ == "__main__":

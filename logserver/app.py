@@ -10,13 +10,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from logserver.core import parse_batch
 from logserver.files import PublicFiles
 from logserver.history import History, Published, Question
 from logserver.metrics import LogMetrics
 from logserver.store import Sequencer
-from runtime.http import bare, read_body, refusal
+from runtime.http import bare, read_body, refusal, shortcut
 from tlog.errors import FormatError
 from tlog.hashing import Hash
 from tlog.proofs import ReadNode, prove_consistency, prove_inclusion
@@ -104,7 +105,7 @@ class LogApp:
         self._covered = covered
         self._waiting = trio.CapacityLimiter(WAITING_AT_ONCE)
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """The public interface."""
         app = Starlette(
             routes=[
@@ -121,7 +122,7 @@ class LogApp:
             ]
         )
         app.router.redirect_slashes = False  # each resource has one path, and clients of ours follow no redirects
-        return app
+        return shortcut(app, "/add", self._add)
 
     async def _add(self, request: Request) -> Response:
         async def answer() -> Response:

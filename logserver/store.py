@@ -6,12 +6,26 @@ indexes, so that the same entry gets the same answer again. What was published i
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table, func, insert, select
+import trio
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from logserver.config import Dedup
@@ -64,8 +78,29 @@ SIGNATURE = Table(
 SECRET = Table("secret", METADATA, Column("key", LargeBinary, primary_key=True, comment="of the cursors"))
 
 MAX_BATCH_REQUESTS = 1024  # what one commit carries: larger batches delay the first answer more than they save
-LOOKUP_AT_ONCE = 500  # under SQLite's oldest limit of 999 bound variables
 RECENT_ENTRIES = 65_536  # about 8 MB; `dedup = "recent"` forgets older ones, and all of them at a restart
+
+
+# A batch's leaf hashes go to the database as one value, which it takes apart itself, 32 bytes each. With a parameter or
+# a statement for each, SQLite's driver would hand the interpreter to the other thread and wait for it as many times.
+_FIND = (
+    text("""
+    WITH RECURSIVE place(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM place WHERE n + 1 < :count)
+    SELECT entry.leaf_hash, entry.first_index
+    FROM place JOIN entry ON entry.leaf_hash = substr(:leaves, n * 32 + 1, 32)
+    """)
+    .bindparams(bindparam("leaves", type_=LargeBinary), bindparam("count", type_=BigInteger))
+    .columns(ENTRY.c.leaf_hash, ENTRY.c.first_index)
+)
+_NOTE = text("""
+    INSERT INTO entry (leaf_hash, first_index)
+    WITH RECURSIVE place(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM place WHERE n + 1 < :count)
+    SELECT substr(:leaves, n * 32 + 1, 32), :first + n FROM place
+    """).bindparams(
+    bindparam("leaves", type_=LargeBinary),
+    bindparam("count", type_=BigInteger),
+    bindparam("first", type_=BigInteger),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +115,13 @@ class _Known:
             return None
         if self.setting == "recent":
             return {leaf: self.recent[leaf] for leaf in leaves if leaf in self.recent}
-        found: dict[Hash, int] = {}
-        for chunk in _chunks(leaves, LOOKUP_AT_ONCE):
-            rows = await connection.execute(
-                select(ENTRY.c.leaf_hash, ENTRY.c.first_index).where(ENTRY.c.leaf_hash.in_(chunk))
-            )
-            found.update((Hash(row.leaf_hash), row.first_index) for row in rows)
-        return found
+        rows = await connection.execute(_FIND, {"leaves": b"".join(leaves), "count": len(leaves)})
+        return {Hash(row.leaf_hash): row.first_index for row in rows}
 
     async def note(self, connection: AsyncConnection, leaves: Sequence[Hash], first: int) -> None:
         if self.setting == "all":
-            await connection.execute(
-                insert(ENTRY), [{"leaf_hash": leaf, "first_index": first + i} for i, leaf in enumerate(leaves)]
-            )
+            values = {"leaves": b"".join(leaves), "count": len(leaves), "first": first}
+            await connection.execute(_NOTE, values)
 
     def remember(self, leaves: Sequence[Hash], first: int) -> None:
         if self.setting == "recent":
@@ -109,11 +138,20 @@ class Sequencer:
         """The tree of everything that is durable."""
         self._known = _Known(dedup, OrderedDict())
         self._pending: Sequenced | None = None
+        self._grown = trio.Event()
         self._group = database.group(self._commit, on_commit=self._committed, max_batch=MAX_BATCH_REQUESTS)
 
     async def add(self, entries: tuple[bytes, ...]) -> tuple[int, ...]:
         """Make entries part of the log; when this returns they are durable. One index for each, in order."""
-        return await self._group.submit(entries)
+        indexes = await self._group.submit(entries)
+        self._grown.set()
+        self._grown = trio.Event()
+        return indexes
+
+    async def wait_beyond(self, size: int) -> None:
+        """Wait until the log is larger than this."""
+        while self.tree.end <= size:
+            await self._grown.wait()
 
     async def _commit(
         self, connection: AsyncConnection, requests: Sequence[tuple[bytes, ...]]
@@ -179,9 +217,3 @@ async def load_entries(database: Database, begin: int, end: int) -> list[bytes]:
     if len(entries) != end - begin:
         raise AssertionError("the database lacks entries it acknowledged")
     return entries
-
-
-def _chunks(items: Iterable[Hash], size: int) -> Iterator[list[Hash]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

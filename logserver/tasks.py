@@ -106,14 +106,14 @@ class Publisher:
             await self._news.wait()
 
     async def run(self) -> None:
-        """Publish for ever."""
+        """Publish for ever: what is new at once, but one checkpoint an interval at most."""
         last_round = -math.inf
         while True:
-            started = trio.current_time()
-            if started - last_round >= self._publishing.refresh or not self._is_up_to_date():
-                await self.publish()
-                last_round = started
-            await trio.sleep_until(started + self._publishing.interval)
+            with trio.move_on_at(last_round + self._publishing.refresh):
+                await self._sequencer.wait_beyond(-1 if self.published is None else self.published.size)
+            await trio.sleep_until(last_round + self._publishing.interval)
+            last_round = trio.current_time()
+            await self.publish()
 
     async def publish(self) -> None:
         """Publish the tree as it is now. A round in vain is logged, and the next one does all of it again.
@@ -173,9 +173,6 @@ class Publisher:
     def _is_cosigned(self, checkpoint: SignedCheckpoint) -> bool:
         policy = self._publishing.policy
         return policy is None or policy.cosigned(checkpoint).met
-
-    def _is_up_to_date(self) -> bool:
-        return self.published is not None and self.published.size == self._sequencer.tree.end
 
     async def _state(self, head: TreeHead) -> "Persisted[Statement] | Vain":
         """Decide upon the integrated tree and persist the decision; what comes back may be signed."""
