@@ -1,38 +1,37 @@
 """The monitor over HTTP: gossip with peers, questions of clients, and what it has found, as JSON and as a page.
 
-Anybody may ask. A checkpoint that somebody shows is only looked at if the log signed it; then it counts like one that
-the log itself showed, so asking is also how a client hands in a head that it alone was shown.
+What relying parties poll carries an ETag: nothing but a new conviction changes it.
 """
 
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
+from hashlib import sha256
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from gossip.core import Log, MissingTile, origin_id
 from gossip.envelope import MAX_ENVELOPE_BYTES
 from gossip.shell import ENVELOPE_TYPE, EXCHANGE_PATH, Busy
-from monitor.core import Verdict, View, judge
+from monitor.doors import OPEN, Doors
 from monitor.node import Monitor
 from monitor.page import status_page
 from monitor.views import Document, Views
+from monitor.visitors import Visitors
 from runtime.clock import Clock
 from runtime.http import bare, read_body, refusal
-from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, SignatureError
-from tlog.hashing import Hash
-from tlog.note import MAX_NOTE_BYTES, Note
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
-from tlog.text import encode_base64
 
 _WAIT = re.compile(r"[0-9]{1,2}")
 _EVIDENCE_ID = re.compile(r"[0-9a-f]{64}")
 _FRESH = {"cache-control": "no-store"}
-_OPEN = {**_FRESH, "access-control-allow-origin": "*"}  # an auditor in a browser may read all of it
+_REVALIDATED = {
+    "cache-control": "no-cache",
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "etag",
+}
 _EVIDENCE = {"cache-control": "public, max-age=31536000, immutable", "access-control-allow-origin": "*"}
 _PAGE = {
     **_FRESH,
@@ -43,19 +42,24 @@ _PAGE = {
 _TEXT = "text/plain; charset=utf-8"
 
 
-def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock) -> Starlette:
-    """The public interface."""
+def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock, visitors: Visitors | None = None) -> Starlette:
+    """The public interface. ``visitors`` are the budgets of strangers, by default those of a public monitor."""
+    doors = Doors(monitor, clock, visitors or Visitors())
     lists: dict[str, Callable[[], Awaitable[list[Document]]]] = {
         "logs": views.logs,
         "heads": views.heads,
         "alarms": views.alarms,
-        "evidence": views.evidence,
+        "testimony": views.testimony,
         "peers": views.peer_list,
     }
     app = Starlette(
         routes=[
             Route(EXCHANGE_PATH, partial(_exchange, monitor), methods=["POST"]),
-            Route("/v1/ask", partial(_ask, monitor, clock), methods=["POST"]),
+            Route("/v1/ask", doors.ask, methods=["POST"]),
+            Route("/v1/submit", doors.submit, methods=["POST"]),
+            Route("/v1/evidence", doors.evidence, methods=["POST"]),
+            Route("/v1/evidence", partial(_evidence, views), methods=["GET"]),
+            Route("/v1/distrust", partial(_distrust, views), methods=["GET"]),
             *(Route(f"/v1/{key}", partial(_list, key, show), methods=["GET"]) for key, show in lists.items()),
             Route("/v1/evidence/{id}", partial(_bundle, views), methods=["GET"]),
             Route("/", partial(_page, name, views), methods=["GET"]),
@@ -88,54 +92,28 @@ def _announced(request: Request) -> int:
     return int(request.headers.get("content-length", MAX_ENVELOPE_BYTES))
 
 
-async def _ask(monitor: Monitor, clock: Clock, request: Request) -> Response:
-    raw = await read_body(request, MAX_NOTE_BYTES)
-    try:
-        note = Note.parse(raw)
-        origin = origin_id(Checkpoint.parse(note.text).origin)
-        if origin not in monitor.sites:
-            return _answer({"verdict": Verdict.UNKNOWN_ORIGIN})
-        signed = _opened(monitor.sites[origin].log, note)
-    except (FormatError, SignatureError) as error:
-        return refusal(400, f"this is not a checkpoint that the log signed: {error}")
-    refusals = await monitor.submit(origin, raw)
-    if refusals:
-        return refusal(400, refusals[0])
-    return await _judged(monitor, clock, origin, signed)
-
-
-async def _judged(monitor: Monitor, clock: Clock, origin: bytes, signed: SignedCheckpoint) -> Response:
-    branch = monitor.branch(origin)
-    try:
-        root = await monitor.root_at(origin, signed.size)
-        view = View(monitor.sites[origin].confirmed, clock.now())
-        verdict = judge(branch, signed.head, None if root is None else Hash(root), view)
-        path = await monitor.prove(origin, signed.size, branch.size) if verdict is Verdict.PREFIX else ()
-    except MissingTile:
-        # The question itself has made the monitor fetch the tile.
-        return refusal(503, "the hashes of this old tree are being fetched: ask again", {"retry-after": "2"})
-    frontier = monitor.frontier(origin)
-    return _answer(
-        {
-            "verdict": verdict,
-            "origin": signed.origin,
-            "size": branch.size,
-            "frontier": None if frontier is None else frontier.decode(),
-            "proof": [encode_base64(value).decode() for value in path],
-            "evidence": [id_.hex() for id_ in branch.convicted],
-        }
-    )
-
-
-def _opened(log: Log, note: Note) -> SignedCheckpoint:
-    signed = open_checkpoint(note, (*log.keys, *log.policy.witness_keys))
-    if not any(signed.signed_by(key) for key in log.keys):
-        raise SignatureError("the log's signature is missing")
-    return signed
-
-
 async def _list(key: str, show: Callable[[], Awaitable[list[Document]]], _request: Request) -> Response:
     return _answer({key: await show()})
+
+
+async def _evidence(views: Views, request: Request) -> Response:
+    return _tagged(request, {"evidence": await views.evidence()})
+
+
+async def _distrust(views: Views, request: Request) -> Response:
+    return _tagged(request, views.distrust())
+
+
+def _tagged(request: Request, document: Document) -> Response:
+    """Answer with an ETag, or with 304 where the client has this already."""
+    response = JSONResponse(document)
+    tag = f'"{sha256(response.body).hexdigest()[:32]}"'
+    asked = request.headers.get("if-none-match", "")
+    headers = {**_REVALIDATED, "etag": tag}
+    if asked.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in asked.split(",")):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
 
 
 async def _bundle(views: Views, request: Request) -> Response:
@@ -151,4 +129,4 @@ async def _page(name: str, views: Views, _request: Request) -> Response:
 
 
 def _answer(document: Document) -> Response:
-    return JSONResponse(document, headers=_OPEN)
+    return JSONResponse(document, headers=OPEN)

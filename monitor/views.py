@@ -6,10 +6,11 @@ Times are Unix milliseconds, hashes are base64 as in checkpoints, ids are hexade
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gossip.core import CONVICTED
+from gossip.core import CONVICTED, origin_id
 from monitor.config import NamedPeer
 from monitor.node import Monitor
 from monitor.store import StoredHead
+from tlog.evidence import Conviction
 from tlog.text import encode_base64
 
 Document = dict[str, object]
@@ -76,6 +77,45 @@ class Views:
             for item in await self.monitor.store.evidence()
         ]
 
+    def distrust(self) -> Document:
+        """What nobody should rely on any more: per log, and per cosigner and log, from which size on."""
+        logs: dict[str, list[Conviction]] = {}
+        cosigners: dict[tuple[str, str], list[Conviction]] = {}
+        for held in self.monitor.gossip.state.evidence.values():
+            one = held.conviction
+            site = self.monitor.sites.get(origin_id(one.origin))
+            if site is not None and one.accused in site.log.keys:
+                logs.setdefault(one.origin, []).append(one)
+            else:
+                cosigners.setdefault((one.accused.format(), one.origin), []).append(one)
+        return {
+            "logs": [{"origin": origin, **_distrusted(logs[origin])} for origin in sorted(logs)],
+            "cosigners": [
+                {"vkey": vkey, "origin": origin, **_distrusted(cosigners[vkey, origin])}
+                for vkey, origin in sorted(cosigners)
+            ],
+        }
+
+    async def testimony(self) -> list[Document]:
+        """What this monitor and its peers testified: that a log serves nobody a tree that it signed."""
+        names = {named.peer.id: named.name for named in self.peers}
+        return [
+            {
+                "origin": held.testimony.origin,
+                "kind": held.testimony.kind,
+                "size": held.testimony.size,
+                "root_hash": encode_base64(held.testimony.root_hash).decode(),
+                "first_seen": held.testimony.first_seen,
+                "last_tried": held.testimony.last_tried,
+                "tries": held.testimony.tries,
+                "vantage": held.testimony.vantage,
+                "peer": names.get(held.peer),
+                "note": held.note.decode(),
+            }
+            for origin in sorted(self.monitor.gossip.state.testimony)
+            for held in self.monitor.gossip.state.testimony[origin]
+        ]
+
     async def bundle(self, id_hex: str) -> bytes | None:
         """The evidence of this id, as it is on disk."""
         for item in await self.monitor.store.evidence():
@@ -127,3 +167,9 @@ class Views:
             "first_seen_ms": stored.first_seen_ms,
             "via": None if stored.via is None else names.get(stored.via, "a former peer"),
         }
+
+
+def _distrusted(convictions: Sequence[Conviction]) -> Document:
+    """From which size on no tree can be relied on: the smallest one that somebody signed two histories about."""
+    since = min(stated.size for one in convictions for stated in one.statements)
+    return {"since_size": since, "evidence": sorted(one.id.hex() for one in convictions)}

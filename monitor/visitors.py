@@ -1,0 +1,103 @@
+"""How often strangers may ask, without knowing who they are.
+
+Everybody together has one budget, so that questions never keep the monitor from its own work. Each address has a
+smaller one, so that one asker does not use up all of it. No address is stored, logged or given to anybody: it is mixed
+with a secret into one of a few thousand places of a table, and an hour later both the secret and the table are
+forgotten. Two addresses may fall on one place; they then share its budget for that hour.
+
+Addresses of this machine share only the common budget: a proxy on it speaks for everybody.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+
+import trio
+
+PLACES = 4096
+FORGET_SECONDS = 3600.0
+IPV6_PREFIX_BYTES = 8  # whoever has one IPv6 address has all of its /64
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many questions a second in the long run, and so many at once."""
+
+    per_second: float
+    burst: int
+
+
+EVERYBODY = Rate(100, 400)  # a question costs one or two signature checks, 0.2 ms, and the reads of a proof
+ONE_ADDRESS = Rate(10, 40)
+
+
+class Visitors:
+    """The budgets."""
+
+    def __init__(
+        self,
+        everybody: Rate = EVERYBODY,
+        one_address: Rate = ONE_ADDRESS,
+        now: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._rates = everybody, one_address
+        self._now = now
+        self._everybody: _Bucket | None = None
+        self._places: dict[int, _Bucket] = {}
+        self._secret = b""
+        self._forget_at = float("-inf")
+
+    def admit(self, host: str | None) -> int | None:
+        """Count a question; None if it may be asked, otherwise the seconds after which to ask again."""
+        now = self._now()
+        everybody, one_address = self._rates
+        if self._everybody is None:
+            self._everybody = _Bucket(everybody, now)
+        if now >= self._forget_at:
+            self._secret, self._places, self._forget_at = secrets.token_bytes(16), {}, now + FORGET_SECONDS
+        network = None if host is None else _network(host)
+        if network is not None:
+            # First: what an address may not ask anyway takes nothing away from everybody.
+            wait = self._places.setdefault(self._place(network), _Bucket(one_address, now)).charge(now)
+            if wait is not None:
+                return wait
+        return self._everybody.charge(now)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _place(self, network: bytes) -> int:
+        return int.from_bytes(blake2b(network, key=self._secret, digest_size=8).digest(), "big") % PLACES
+
+
+class _Bucket:
+    __slots__ = ("_left", "_rate", "_since")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self._rate = rate
+        self._left = float(rate.burst)
+        self._since = now
+
+    def charge(self, now: float) -> int | None:
+        self._left = min(self._rate.burst, self._left + (now - self._since) * self._rate.per_second)
+        self._since = now
+        if self._left >= 1:
+            self._left -= 1
+            return None
+        return max(1, ceil((1 - self._left) / self._rate.per_second))
+
+
+def _network(host: str) -> bytes | None:
+    """What an address is told by; None for one that stands for nobody in particular."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_loopback:
+        return None
+    return address.packed[:IPV6_PREFIX_BYTES]
