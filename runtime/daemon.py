@@ -26,6 +26,7 @@ import trio
 from starlette.types import ASGIApp
 
 from runtime import errors
+from runtime.database_thread import DatabaseFailed
 from runtime.errors import HOLDS, OUR_FAULT, exit_code, leaves
 from runtime.logs import configure_logs
 from runtime.server import open_listener, serve, url_of
@@ -149,6 +150,8 @@ def _report(error: BaseException) -> int:
         case errors.USAGE | errors.CANNOT_TELL:
             for sentence in dict.fromkeys(map(str, failures)):
                 sys.stderr.write(f"sameview: {sentence}\n")
+        case errors.OUR_FAULT if all(isinstance(failure, DatabaseFailed) for failure in failures):
+            _log.critical("stopped: start it again when the disk is well", reason=str(failures[0]))
         case errors.OUR_FAULT:
             _log.critical("stopped by a fault of ours", exc_info=error)
     return code

@@ -36,8 +36,12 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 class DatabaseFailed(Exception):  # noqa: N818  # says what happened, as trio.Cancelled does
     """The disk or the connection failed, and nobody knows what was written last."""
 
-    def __init__(self) -> None:
-        super().__init__("the database failed and what it wrote last is uncertain: stop and restart")
+    def __init__(self, cause: BaseException | None = None) -> None:
+        reason = "" if cause is None else f" ({_in_words(cause)})"
+        super().__init__(
+            f"the database or its disk failed{reason}: what was written last is uncertain until it is opened again"
+        )
+        self.__cause__ = cause
 
 
 class Apply(Protocol[Q_contra, R_co]):
@@ -153,9 +157,7 @@ class DatabaseThread:
 
     def failure(self) -> DatabaseFailed:
         """What a caller gets: a new exception each, because one raised in many tasks collects all their tracebacks."""
-        error = DatabaseFailed()
-        error.__cause__ = self._failure
-        return error
+        return DatabaseFailed(self._failure)
 
     def _check_usable(self) -> None:  # called by trio
         if self._failure is not None:
@@ -338,3 +340,9 @@ class DatabaseThread:
     def _in_trio(self, function: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> None:
         with suppress(trio.RunFinishedError):  # nobody is left to tell
             self._token.run_sync_soon(function, *arguments)
+
+
+def _in_words(cause: BaseException) -> str:
+    """What the driver or the system says: neither statements nor values."""
+    cause = getattr(cause, "orig", None) or cause
+    return getattr(cause, "strerror", None) or str(cause)

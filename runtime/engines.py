@@ -227,7 +227,8 @@ def is_fatal(error: BaseException) -> bool:
         return False
     code = getattr(error.orig, "sqlite_errorcode", None)
     if isinstance(code, int):
-        return code & 0xFF not in _HARMLESS_SQLITE
+        # The other kinds of "read only" are a writer's: its file was moved, or its disk cannot be written.
+        return code & 0xFF not in _HARMLESS_SQLITE or (code & 0xFF == sqlite3.SQLITE_READONLY != code)
     state = getattr(error.orig, "sqlstate", None)
     return not isinstance(state, str) or state[:2] in _FATAL_SQLSTATES
 

@@ -1,4 +1,9 @@
-"""How a witness is put together: ``init`` makes its state once, ``serve`` runs it."""
+"""How a witness is put together: ``init`` makes its state once, ``serve`` runs it.
+
+A disk that fails, is full or can only be read ends no process. The witness lets go of its state, shows what it has in
+memory, refuses to sign, says why, and opens the state again as soon as that is possible, as at a start: what is then on
+the disk counts, and nothing of what was in memory. An operator frees space, or unmounts, repairs and mounts.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,13 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import structlog
 import trio
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runtime.client import Client, Response
 from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
-from runtime.database import Database, open_database
+from runtime.database import Database, DatabaseFailed, open_database
 from runtime.datadir import DataDirectory, locked
+from runtime.errors import UsageError, leaves
 from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
@@ -40,6 +48,8 @@ from witness.store import (
     write_own_keys,
     write_place,
 )
+
+REOPEN_SECONDS = 2.0  # between tries: soon after the disk is well, and without a busy loop while it is not
 
 
 def init(config: Path) -> None:
@@ -151,25 +161,105 @@ async def _keyring(settings: WitnessSettings, database: Database, clock: Clock) 
 
 @asynccontextmanager
 async def _node(settings: WitnessSettings) -> AsyncIterator[Node]:
-    clock = SystemClock()
-    async with opened(settings, clock) as witness, Client() as client:
+    async with Client() as client, trio.open_nursery() as nursery:
+        stage = _Stage(settings, client)
+        vkey: str = await nursery.start(stage.run)
+        yield Node(vkey, stage.public, stage.operator)
+        stage.ended.set()
+
+
+class _Stage:
+    """What is served: the witness whose state is open, or the one before, on hold, as long as it cannot be opened."""
+
+    def __init__(self, settings: WitnessSettings, client: Client) -> None:
+        self.ended = trio.Event()
+        self._settings = settings
+        self._client = client
+        self._clock = SystemClock()
+        self._shown: _Shown | None = None
+        self._is_open = False
+
+    async def run(self, *, task_status: trio.TaskStatus[str]) -> None:
+        """Keep the state open until the end, when there is a disk to have it open on.
+
+        Raises:
+            UsageError: at the start it is missing, in use or an old copy; or later, another instance took over.
+        """
+        while not self.ended.is_set():
+            try:
+                async with opened(self._settings, self._clock) as witness:
+                    self._is_open, first = True, self._shown is None
+                    await self._show(witness)
+                    if first:
+                        task_status.started(witness.cosigner.keyring.keys[0].vkey.format())
+                    else:
+                        _log.info("the state is open again and the witness goes on")
+                    await self._work(witness)
+            except Exception as error:
+                if self._shown is None or not all(map(self._may_pass, leaves(error))):
+                    raise
+                self._hold(self._shown.witness, error)
+                with trio.move_on_after(REOPEN_SECONDS):
+                    await self.ended.wait()
+
+    async def public(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application for everybody."""
+        await self._on_stage.public(scope, receive, send)
+
+    async def operator(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The operator's application."""
+        await self._on_stage.operator(scope, receive, send)
+
+    @property
+    def _on_stage(self) -> "_Shown":
+        if self._shown is None:
+            raise AssertionError("nothing is served before the state is open")
+        return self._shown
+
+    async def _show(self, witness: Witness) -> None:
         cosigner, metrics = witness.cosigner, Metrics()
         cosigner.tally.stated(await cosigner.heads())
         cosigner.tally.measure(metrics)
-        feeds = Feeds(settings, cosigner, client.fetch, metrics)
-        puller = Puller(settings, witness.database, client, clock, PullMetrics.of(settings, metrics))
-        yield Node(
-            vkey=cosigner.keyring.keys[0].vkey.format(),
-            app=witness_app(cosigner, metrics, settings.url),
-            operator_app=operator_app(cosigner, metrics),
-            tasks=(
+        public = witness_app(cosigner, metrics, self._settings.url)
+        self._shown = _Shown(witness, metrics, public, operator_app(cosigner, metrics))
+
+    async def _work(self, witness: Witness) -> None:
+        settings, client, metrics = self._settings, self._client, self._on_stage.metrics
+        puller = Puller(settings, witness.database, client, self._clock, PullMetrics.of(settings, metrics))
+        async with trio.open_nursery() as tasks:
+            for task in (
                 witness.database.wait_failed,
                 witness.register.wait_lost,
                 partial(reconciled, witness, partial(_fetch, client)),
                 witness.history.save_for_ever,
                 witness.logs.refresh_for_ever,
                 puller.pull_for_ever,
-                feeds.run,
-                partial(witness.history.prune_for_ever, cosigner.conflicts.load),
-            ),
-        )
+                Feeds(settings, witness.cosigner, client.fetch, metrics).run,
+                partial(witness.history.prune_for_ever, witness.cosigner.conflicts.load),
+            ):
+                tasks.start_soon(task)
+            await self.ended.wait()
+            tasks.cancel_scope.cancel()
+
+    def _may_pass(self, error: BaseException) -> bool:
+        # What cannot be opened after a failure may be a disk that is not mounted yet. Before one, it is a mistake.
+        return isinstance(error, DatabaseFailed) or (not self._is_open and isinstance(error, UsageError))
+
+    def _hold(self, witness: Witness, error: Exception) -> None:
+        reason = "; ".join(dict.fromkeys(map(str, leaves(error))))
+        if reason != witness.cosigner.failure:
+            _log.error("the state cannot be written or opened, and nothing is signed until it can", reason=reason)
+        witness.cosigner.hold = "the disk or the database of this witness fails: nothing is signed until it is well"
+        witness.cosigner.failure = reason
+        self._is_open = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    witness: Witness
+    metrics: Metrics
+    public: ASGIApp
+    operator: ASGIApp
+
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from runtime.database import DatabaseFailed
 from runtime.http import bare, operator_routes, read_body, refusal, shortcut
 from runtime.metrics import By, Metrics
 from runtime.version import version_document
@@ -68,7 +69,8 @@ def witness_app(cosigner: Cosigner, metrics: Metrics, url: str | None = None) ->
             Route("/", partial(_page, cosigner), methods=["GET"]),
             Route("/status", partial(_status, cosigner), methods=["GET"]),
             Route("/witness.v0.json", partial(_about, cosigner, url, version_document()["version"]), methods=["GET"]),
-        ]
+        ],
+        exception_handlers=_HANDLERS,
     )
     app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
     return shortcut(app, "/add-checkpoint", add_checkpoint)
@@ -82,8 +84,16 @@ def operator_app(cosigner: Cosigner, metrics: Metrics) -> Starlette:
         routes=[
             *operator_routes(metrics, cosigner.problems, version_document()),
             Route("/v1/conflicts", partial(_conflicts, cosigner, _conflict_in_detail), methods=["GET"]),
-        ]
+        ],
+        exception_handlers=_HANDLERS,
     )
+
+
+async def _unwell(_request: Request, failure: Exception) -> Response:
+    return refusal(503, str(failure), RETRY)
+
+
+_HANDLERS = {DatabaseFailed: _unwell}
 
 
 async def _add_checkpoint(cosigner: Cosigner, answers: By[Counter], request: Request) -> Response:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from runtime.clock import Clock
+from runtime.database import DatabaseFailed
 from runtime.register import Conflict, DatabaseRegister
 from tlog.advance import MAX_CLOCK_LAG, Advance, ClockBehind, Inconsistent, Malformed, Refresh, Stale, Statement, decide
 from tlog.keys import VerifierKey
@@ -40,7 +41,7 @@ class ConvictedLog:
 
 @dataclass(frozen=True, slots=True)
 class OnHold:
-    """Nothing is signed before it is known that nothing was signed elsewhere."""
+    """Nothing is signed: not before it is known what was signed elsewhere, nor while the disk or database fails."""
 
     reason: str
 
@@ -92,6 +93,8 @@ class Cosigner:
         self.keyring = keyring
         self.hold: str | None = None
         """Why nothing is signed at present."""
+        self.failure: str | None = None
+        """Why the state is not open, with what only the operator should know."""
         self._register = register
         self.clock = clock
 
@@ -100,7 +103,11 @@ class Cosigner:
         submission = examine(body, self.logs)
         if not isinstance(submission, Submission):
             return submission
-        answer = await self._answer(submission)
+        try:
+            answer = await self._answer(submission)
+        except DatabaseFailed as failure:
+            # SPEC: W-27 what is not known to be persisted gets no signature.
+            answer = OnHold(str(failure))
         self.tally.count(submission.checkpoint.origin, outcome_of(type(answer)))
         return answer
 
@@ -123,11 +130,15 @@ class Cosigner:
         now = self.clock.now()
         behind = max((head.time for head in await self.heads()), default=0) - now
         clock = f"the clock is {behind} seconds behind the last cosignature: set it right; until then we refuse"
+        try:
+            copies = await self.copies.problems()
+        except DatabaseFailed as failure:
+            copies = [self.failure or str(failure)]
         return [
             *([self.hold] if self.hold is not None else []),
             *([clock] if behind > MAX_CLOCK_LAG else []),
             *self.keyring.problems(now),
-            *await self.copies.problems(),
+            *copies,
         ]
 
     async def _answer(self, submission: Submission) -> Answer:

@@ -112,7 +112,7 @@ def _log(cosigner: Cosigner, origin: str, head: Statement | None, now: int, answ
 
 def _summary(shown: Status, convicted: int) -> str:
     if not shown.signing:
-        return "This witness signs nothing until it is known what was signed elsewhere."
+        return "This witness signs nothing at present: its operator is told why."
     if convicted:
         return f"{convicted} of the logs below contradicted themselves and get no cosignature any more."
     return f"This witness cosigns. It is {_time(shown.time)}."

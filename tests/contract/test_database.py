@@ -517,7 +517,7 @@ async def breaking(connection: AsyncConnection) -> None:
 
 
 async def test_after_an_error_of_the_disk_or_connection_the_database_has_failed(database: Database) -> None:
-    with pytest.raises(DatabaseFailed, match="stop and restart"):
+    with pytest.raises(DatabaseFailed, match="uncertain until it is opened again"):
         await database.write(breaking)
     with pytest.raises(DatabaseFailed):
         await database.write(adding(1))

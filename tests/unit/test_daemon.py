@@ -135,6 +135,21 @@ def test_a_fault_of_ours_is_70_with_its_traceback_in_the_log_only(failure: str) 
         assert "value of a local variable" not in log
 
 
+def test_a_disk_that_fails_is_told_in_the_log_without_a_traceback() -> None:
+    with daemon("""
+        from runtime.database import DatabaseFailed
+
+        async def failing(drain, *, task_status):
+            raise DatabaseFailed(OSError(28, "No space left on device"))
+
+        sys.exit(run_daemon("test", failing))
+    """) as process:
+        code, _, log = ended(process)
+        entry = json.loads(log.splitlines()[-1])
+        assert (code, entry["level"], "exception" in entry) == (70, "critical", False)
+        assert "No space left on device" in entry["reason"]
+
+
 def test_a_daemon_that_ends_by_itself_has_failed() -> None:
     with daemon("""
         async def ending(drain, *, task_status):
