@@ -1,0 +1,185 @@
+"""Who lies, and how: peers that only look like monitors, and logs and witnesses that sign what they should not.
+
+The peers here never run the core: they have an address, and say what suits them. What logs and witnesses do is a
+``Lie``: what everybody is shown, and when, whose keys are guilty then, and what has to come of it.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from bench.simulation import world
+from bench.simulation.engine import SECOND, Engine
+from bench.simulation.network import Network
+from gossip.core import origin_id
+from gossip.messages import (
+    VERIFIED,
+    Consistency,
+    Digest,
+    DigestEntry,
+    EvidenceBundle,
+    GetConsistency,
+    GetEvidence,
+    GetHeads,
+    GetTile,
+    HaveEvidence,
+    Head,
+    HeldEvidence,
+    Known,
+    Message,
+    Summary,
+    TileData,
+    Unknown,
+)
+from tests.fakes_log import sign_line
+from tlog.note import Note
+
+_MEMORY = 256  # messages that a replayer keeps
+_REPLAYED = 4  # of them, in one envelope
+_FLOOD = 16  # messages in one envelope
+
+
+class Trick(Protocol):
+    """What a hostile peer says. ``every`` microseconds it says something unasked; 0 stands for never."""
+
+    every: int
+
+    def answer(self, sender: bytes, messages: Sequence[Message]) -> Sequence[Known] | None:
+        """Answer an envelope; None stands for no answer at all."""
+
+    def unasked(self, victim: bytes) -> Sequence[Known]:
+        """Say something to somebody."""
+
+
+class Impostor:
+    """A hostile peer: an address, and a trick."""
+
+    def __init__(
+        self,
+        number: int,
+        trick: Trick,
+        victims: Sequence[bytes],
+        engine: Engine,
+        network: Network,
+        chance: random.Random,
+    ) -> None:
+        self.id = world.peer(number)
+        self.clock_step = 0
+        self._trick = trick
+        self._victims = victims
+        self._engine = engine
+        self._network = network
+        self._chance = chance
+
+    def start(self) -> None:
+        """Begin to say things unasked."""
+        if self._trick.every:
+            self._engine.after(self._trick.every, self._say)
+
+    def receive(self, sender: bytes, messages: tuple[Message, ...], *, answer: bool) -> None:
+        """Take an envelope."""
+        said = self._trick.answer(sender, messages)
+        if said is not None and not answer:
+            self._network.send(self.id, sender, said, answer=True)
+
+    def _say(self) -> None:
+        victim = self._chance.choice(self._victims)
+        self._network.send(self.id, victim, self._trick.unasked(victim))
+        self._engine.after(self._trick.every, self._say)
+
+
+class Silence:
+    """Takes everything and says nothing."""
+
+    every = 0
+
+    def answer(self, sender: bytes, messages: Sequence[Message]) -> Sequence[Known] | None:
+        return None
+
+    def unasked(self, victim: bytes) -> Sequence[Known]:
+        return ()
+
+
+class Replay:
+    """Says again what it once heard, to whomever."""
+
+    every = SECOND // 2
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._heard: deque[Known] = deque(maxlen=_MEMORY)
+
+    def answer(self, sender: bytes, messages: Sequence[Message]) -> Sequence[Known] | None:
+        self._heard += [message for message in messages if not isinstance(message, Unknown)]
+        return self.unasked(sender)
+
+    def unasked(self, victim: bytes) -> Sequence[Known]:
+        return self._chance.sample(list(self._heard), min(_REPLAYED, len(self._heard)))
+
+
+class Flood:
+    """Says whatever costs others something: unknown logs, forged signatures, broken evidence, endless wishes."""
+
+    every = SECOND // 4
+
+    def __init__(self, chance: random.Random, origin: bytes, note: bytes) -> None:
+        self._chance = chance
+        self._origin = origin
+        self._note = note
+
+    def answer(self, sender: bytes, messages: Sequence[Message]) -> Sequence[Known] | None:
+        return self.unasked(sender)
+
+    def unasked(self, victim: bytes) -> Sequence[Known]:
+        return [self._garbage() for _ in range(_FLOOD)]
+
+    def _garbage(self) -> Known:
+        known, unknown, junk = self._origin, self._chance.randbytes(32), self._chance.randbytes(32)
+        size = self._chance.randrange(1, 2**40)
+        choices: Sequence[Callable[[], Known]] = (
+            lambda: Head(unknown, self._note, VERIFIED, None, ()),
+            lambda: Head(known, self._forged(), VERIFIED, None, ()),
+            lambda: Head(known, self._note, VERIFIED, size, (junk,) * 3),
+            lambda: Digest(None, size, (DigestEntry(known, size, junk, VERIFIED),), False),
+            lambda: Digest(None, size, (DigestEntry(unknown, size, junk, VERIFIED),), False),
+            lambda: Summary(size, 1, junk, unknown, 3, size, size),
+            lambda: GetHeads((known, unknown)),
+            lambda: GetConsistency(known, 1, size),
+            lambda: Consistency(known, 1, size, junk, unknown, (junk,) * 8),
+            lambda: GetTile(known, 0, size % 64, 256),
+            lambda: TileData(known, 0, 0, junk * 256),
+            lambda: HaveEvidence((HeldEvidence(4, known, unknown, junk),)),
+            lambda: GetEvidence((junk,)),
+            lambda: EvidenceBundle(4, b"tlog-evidence@v1\ntype non-consistent\n" + junk.hex().encode()),
+        )
+        return self._chance.choice(choices)()
+
+    def _forged(self) -> bytes:
+        """A note whose last signature does not verify."""
+        at = self._chance.randrange(len(self._note) - 40, len(self._note) - 10)
+        other = b"A" if self._note[at : at + 1] != b"A" else b"B"
+        return self._note[:at] + other + self._note[at + 1 :]
+
+
+class TwoFaces:
+    """Shows one head to every second peer and another one to the rest, each under its own observer's key."""
+
+    every = SECOND
+
+    def __init__(self, victims: Sequence[bytes], heads: Sequence[Head]) -> None:
+        self._head = {victim: heads[place % len(heads)] for place, victim in enumerate(victims)}
+
+    def answer(self, sender: bytes, messages: Sequence[Message]) -> Sequence[Known] | None:
+        asked = any(isinstance(message, Summary | GetHeads) for message in messages)
+        return self.unasked(sender) if asked else ()
+
+    def unasked(self, victim: bytes) -> Sequence[Known]:
+        return (self._head[victim],) if victim in self._head else ()
+
+
+def observed(log: world.SimLog, raw: bytes, number: int, time: int) -> Head:
+    """A head with a line of some observer."""
+    note = Note.parse(raw)
+    line = sign_line(world.observer(number), note.text, time)
+    return Head(origin_id(log.origin), Note(note.text, (*note.signatures, line)).format(), VERIFIED, None, ())

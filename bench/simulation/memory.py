@@ -1,0 +1,64 @@
+"""Lets a process verify the same bytes with the same keys once, although a thousand simulated monitors look at them.
+
+What is remembered is the outcome of a pure function of exactly these arguments, so nothing turns out differently: a
+test runs one federation with and without it and compares the traces. Only what succeeded is remembered.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tlog.keys import VerifierKey
+from tlog.note import Note
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+
+MAX_REMEMBERED = 200_000
+
+Outcome = TypeVar("Outcome")
+Key = TypeVar("Key")
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Remember verified signatures and opened checkpoints while this lasts."""
+    verify = VerifierKey.verify
+    openings: dict[tuple[bytes | Note, tuple[VerifierKey, ...]], SignedCheckpoint] = {}
+
+    def open_once(raw: bytes | Note, keys: Iterable[VerifierKey]) -> SignedCheckpoint:
+        key = (raw, tuple(keys))
+        found = openings.get(key)
+        if found is None:
+            found = _put(openings, key, open_checkpoint(raw, key[1]))
+        return found
+
+    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("gossip.core")]
+    users = [module for module in modules if vars(module).get("open_checkpoint") is open_checkpoint]
+    try:
+        VerifierKey.verify = _once(verify)  # type: ignore[method-assign,assignment]
+        for module in users:
+            vars(module)["open_checkpoint"] = open_once
+        yield
+    finally:
+        VerifierKey.verify = verify  # type: ignore[method-assign]
+        for module in users:
+            vars(module)["open_checkpoint"] = open_checkpoint
+
+
+def _once(verify: Callable[[VerifierKey, bytes, bytes], None]) -> Callable[[VerifierKey, bytes, bytes], None]:
+    verified: dict[tuple[bytes, int, bytes, bytes], None] = {}
+
+    def verify_once(self: VerifierKey, message: bytes, signature: bytes) -> None:
+        key = (self.public_key, self.type, message, signature)
+        if key not in verified:
+            verify(self, message, signature)
+            _put(verified, key, None)
+
+    return verify_once
+
+
+def _put(memory: dict[Key, Outcome], key: Key, outcome: Outcome) -> Outcome:
+    if len(memory) >= MAX_REMEMBERED:
+        memory.clear()
+    memory[key] = outcome
+    return outcome
