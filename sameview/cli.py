@@ -26,13 +26,14 @@ else:
 
 
 COMMANDS = {
+    "ask": ("sameview.commands.ask", "Ask monitors whether they see a checkpoint too."),
     "conformance": ("sameview.commands.conformance", "Test somebody's witness against the specification."),
     "demo": ("sameview.commands.demo", "Run a federation on this machine, let the log lie, and verify the evidence."),
     "fsck": ("sameview.commands.fsck", "Re-derive every tile, entry bundle and the root of a log."),
     "keygen": ("sameview.commands.keys", "Make a key and print its vkey."),
     "log": ("sameview.commands.log", "Run a log, or add entries to one."),
     "monitor": ("sameview.commands.monitor", "Run a monitor, or show what one sees."),
-    "verify": ("sameview.commands.verify", "Verify a checkpoint, a proof or evidence, offline."),
+    "verify": ("sameview.commands.verify", "Verify a checkpoint, a proof, evidence or a view, offline."),
     "vkey": ("sameview.commands.keys", "Print the vkey of a key file."),
     "witness": ("sameview.commands.witness", "Run a witness."),
 }
