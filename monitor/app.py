@@ -44,7 +44,7 @@ _TEXT = "text/plain; charset=utf-8"
 
 def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock, visitors: Visitors | None = None) -> Starlette:
     """The public interface. ``visitors`` are the budgets of strangers, by default those of a public monitor."""
-    doors = Doors(monitor, clock, visitors or Visitors())
+    doors = Doors(monitor, clock, Visitors() if visitors is None else visitors)
     lists: dict[str, Callable[[], Awaitable[list[Document]]]] = {
         "logs": views.logs,
         "heads": views.heads,
