@@ -16,14 +16,15 @@ from runtime.errors import UsageError
 @click.option("--keep", is_flag=True, help="Leave the files behind: keys, configurations, logs, evidence.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; the story goes to standard error.")
 def demo(directory: Path | None, scenario: str, keep: bool, as_json: bool) -> int:
-    """Run a federation on this machine, let the log lie to one monitor, and verify the evidence.
+    """Run a federation on this machine, let logs and others lie, and verify the evidence.
 
     Exit 0 only if every claim made on the way held.
     """
     import trio
 
-    from sameview.lab.demo import SCENARIOS, run_all
+    from sameview.lab.demo import run_all
     from sameview.lab.narrator import Narrator
+    from sameview.lab.scenarios import SCENARIOS
 
     names = list(SCENARIOS) if scenario == "all" else [scenario]
     if not set(names) <= set(SCENARIOS):
