@@ -44,7 +44,6 @@ from bench.real.fronts import Fronts
 from runtime.client import Client
 from runtime.server import open_listener, serve, url_of
 from tests.e2e.bad_network import LONG_WAY, Link, Remote, remote
-from tests.e2e.monitors import free_ports
 from tests.fakes_log import FakeLog, signer
 from tlog.tiles import format_entries
 
@@ -125,14 +124,16 @@ class _Federation:
     fronts: Fronts
     logs: Mapping[str, FakeLog]
     members: Sequence[Member]
-    nodes: Sequence[Running]
+    nodes: Mapping[str, Running]
     real_log: Running
     network: Remote
     started_seconds: float
 
     async def list(self, member: Member, what: str) -> list[dict[str, Any]]:
         """One of the lists of a monitor."""
-        answer = await self.client.fetch("GET", f"{member.url}/v1/{what}", cap=ANSWER_BYTES, seconds=60)
+        answer = await self.client.fetch(
+            "GET", f"{self.nodes[member.name].url}/v1/{what}", cap=ANSWER_BYTES, seconds=60
+        )
         found: list[dict[str, Any]] = json.loads(answer.body)[what]
         return found
 
@@ -149,9 +150,9 @@ async def _federation(sizes: Sizes, monitors: int) -> AsyncIterator[_Federation]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made = members(folder, await free_ports(monitors))
+        made = members(folder, monitors)
         pairs = [(one, other) for one in made for other in made if one is not other]
-        links = [Link(one.name, other.name, other.port) for one, other in pairs]
+        links = [Link(one.name, other.name) for one, other in pairs]
         logs = {str(number): _log(str(number)) for number in range(3 * sizes.forks)}
         logs[REAL] = _log(REAL)
         log_config = configure_log(folder / REAL, logs[REAL])
@@ -178,8 +179,9 @@ async def _federation(sizes: Sizes, monitors: int) -> AsyncIterator[_Federation]
             configs = {member.name: ("monitor", member.config) for member in made}
             async with running(configs) as nodes:
                 seconds = time.monotonic() - began
-                ordered = [nodes[member.name] for member in made]
-                federation = _Federation(client, fronts, logs, made, ordered, real_log, network, seconds)
+                for node in nodes.values():
+                    await network.tell(do="attach", name=node.name, port=node.port)
+                federation = _Federation(client, fronts, logs, made, nodes, real_log, network, seconds)
                 await federation.add_to_real_log(logs[REAL].entries)
                 yield federation
 
@@ -292,8 +294,8 @@ class _Bench:
     def memory(self) -> dict[str, object]:
         """The memory of the monitors, and the most that each has held."""
         return {
-            "now": _spread([node.memory() for node in self.federation.nodes]),
-            "peak": _spread([node.peak_memory() for node in self.federation.nodes]),
+            "now": _spread([node.memory() for node in self.federation.nodes.values()]),
+            "peak": _spread([node.peak_memory() for node in self.federation.nodes.values()]),
         }
 
     # What is waited for.
@@ -345,7 +347,7 @@ class _Bench:
 
     async def _begin(self) -> "_Spent":
         counts = await self.federation.network.tell(do="count")
-        used = sum(node.processor_seconds() for node in self.federation.nodes)
+        used = sum(node.processor_seconds() for node in self.federation.nodes.values())
         return _Spent(time.monotonic(), used, counts["bytes"], counts["body_bytes"], counts["bodies"])
 
     async def _end(self, before: "_Spent") -> dict[str, float]:

@@ -31,11 +31,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One monitor: where its files are, where it listens, its keys."""
+    """One monitor: where its files are, and its keys."""
 
     folder: Path
     name: str
-    port: int
     peer: SignerKey
     observer: SignerKey
 
@@ -43,20 +42,16 @@ class Member:
     def config(self) -> Path:
         return self.folder / "monitor.toml"
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
-
-def members(folder: Path, ports: Sequence[int]) -> list[Member]:
-    """Make folders and keys for as many monitors as there are ports."""
+def members(folder: Path, number_of: int) -> list[Member]:
+    """Make folders and keys for so many monitors."""
     made = []
-    for number, port in enumerate(ports, 1):
+    for number in range(1, number_of + 1):
         name = f"m{number}"
         own = folder / name
         own.mkdir()
         observer = signer(f"{name}-observer", KeyType.COSIGNATURE_ED25519)
-        made.append(Member(own, name, port, signer(name), observer))
+        made.append(Member(own, name, signer(name), observer))
         write_signer_key(own / "peer.key", made[-1].peer)
         write_signer_key(own / "observer.key", observer)
     return made
@@ -76,7 +71,7 @@ def configure(
     """Write a monitor's configuration: its logs and their URLs, the others and the links to them."""
     (member.folder / "policy.txt").write_bytes(_policy([log for log, _ in logs]).format())
     text = (
-        f'name = "{member.name}"\nlisten = "127.0.0.1:{member.port}"\noperator_listen = "127.0.0.1:0"\n'
+        f'name = "{member.name}"\nlisten = "127.0.0.1:0"\noperator_listen = "127.0.0.1:0"\n'
         'data = "data"\nregister = "register"\npeer_key = "peer.key"\nobserver_key = "observer.key"\n'
         f'policy = "policy.txt"\npoll_interval = {pace.poll_seconds}\ngossip_interval = {pace.gossip_seconds}\n'
     )
@@ -123,6 +118,10 @@ class Running:
     name: str
     url: str
     process: trio.Process
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def processor_seconds(self) -> float:
         """Seconds of processor time that it has used."""

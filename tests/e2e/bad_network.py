@@ -6,9 +6,9 @@ hang, old and new ones, and what was sent meanwhile arrives after the cut has he
 
     python -m tests.e2e.bad_network < PLAN
 
-takes the plan as one line of JSON, ``{"links": [["m1", "m2", 8082], …], "delay": [0.02, 0.15], "seconds": 600}``,
-prints a ready line with one port per link, in order, and a control port that takes commands, a line of JSON each. It
-ends when its standard input does, or after that many seconds.
+takes the plan as one line of JSON, ``{"links": [["m1", "m2"], …], "delay": [0.02, 0.15], "seconds": 600}``, prints a
+ready line with one port per link, in order, and a control port that takes commands, a line of JSON each: there it has
+to be told the port of each node. It ends when its standard input does, or after that many seconds.
 """
 
 import json
@@ -35,11 +35,10 @@ LONG_WAY = (0.020, 0.150)  # seconds from one end to the other, as between conti
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """From one node to the port of another."""
+    """From one node to another."""
 
     source: str
     target: str
-    port: int
 
 
 @dataclass(slots=True)
@@ -95,6 +94,7 @@ class BadNetwork:
         self.connections = 0
         self.broken = 0
         self._chance = random.Random(seed)
+        self._ports: dict[str, int] = {}
         self._sides: dict[str, int] = {}
         self._abrupt = False
         self._healed = trio.Event()
@@ -108,6 +108,10 @@ class BadNetwork:
         nursery.start_soon(partial(trio.serve_listeners, partial(self._serve, link), [listener]))
         port: int = listener.socket.getsockname()[1]
         return port
+
+    def attach(self, name: str, port: int) -> None:
+        """Take the port of a node; until then connections to it are reset."""
+        self._ports[name] = port
 
     def cut(self, *sides: Collection[str], abrupt: bool = False) -> None:
         """Let nothing pass from one of the sides to another."""
@@ -134,6 +138,8 @@ class BadNetwork:
     def obey(self, command: dict[str, Any]) -> object:
         """Do what came over the control port; what is answered there."""
         match command:
+            case {"do": "attach", "name": str(name), "port": int(port)}:
+                self.attach(name, port)
             case {"do": "cut", "sides": [*sides], "abrupt": bool(abrupt)}:
                 self.cut(*sides, abrupt=abrupt)
             case {"do": "heal"}:
@@ -163,7 +169,9 @@ class BadNetwork:
     async def _carry(self, link: Link, client: trio.SocketStream) -> None:
         await trio.sleep(self._moment() + self._moment())
         await self._wait_open(link)
-        async with await trio.open_tcp_stream("127.0.0.1", link.port) as server:
+        if link.target not in self._ports:
+            raise trio.BrokenResourceError
+        async with await trio.open_tcp_stream("127.0.0.1", self._ports[link.target]) as server:
             try:
                 async with trio.open_nursery() as directions:
                     ends = (link.source, link.target)
@@ -276,7 +284,7 @@ class Remote:
 @asynccontextmanager
 async def remote(links: Sequence[Link], delay: tuple[float, float], seconds: float) -> AsyncIterator[Remote]:
     """Run the links in a process of their own."""
-    listed = [[link.source, link.target, link.port] for link in links]
+    listed = [[link.source, link.target] for link in links]
     plan = json.dumps({"links": listed, "delay": delay, "seconds": seconds}).encode() + b"\n"
     command = [sys.executable, "-m", "tests.e2e.bad_network"]
     async with trio.open_nursery() as nursery:

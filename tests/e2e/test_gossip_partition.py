@@ -64,10 +64,11 @@ async def split(folder: Path, network: BadNetwork) -> AsyncIterator[Split]:
 
 async def put_behind(network: BadNetwork, place: Place, all_: Sequence[Place], links: trio.Nursery) -> None:
     """Let a monitor reach the others through the network only."""
+    network.attach(place.name, place.port)
     text = place.config.read_text()
     for other in all_:
         if other is not place:
-            port = await network.listen(Link(place.name, other.name, other.port), links)
+            port = await network.listen(Link(place.name, other.name), links)
             text = text.replace(f'url = "{other.url}"', f'url = "http://127.0.0.1:{port}"')
     place.config.write_text(text)
 
