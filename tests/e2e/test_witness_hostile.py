@@ -47,7 +47,10 @@ class Running:
         return _ask(self.operator, "GET", "/metrics", None)[1].decode()
 
     def memory(self) -> float:
-        found = re.search(r"^process_resident_memory_bytes (\S+)$", self.exposition(), re.M)
+        return self.gauge("process_resident_memory_bytes")
+
+    def gauge(self, name: str) -> float:
+        found = re.search(rf"^{name} (\S+)$", self.exposition(), re.M)
         assert found is not None
         return float(found[1])
 
