@@ -22,7 +22,8 @@ import trio
 from gossip.budget import Busy as Busy  # part of this module's interface
 from gossip.budget import ByteBudget, Room
 from gossip.canonical import Value, pack
-from gossip.core import Effect, Event, Received, Refuse, Send, State, Tick, step, wake_ms
+from gossip.core import Effect, Event, Received, Refuse, Relink, Send, State, Tick, step, wake_ms
+from gossip.core.links import LINKS, Member, choose_links
 from gossip.envelope import MAX_ENVELOPE_BYTES, NONCE_BYTES, Envelope, SeenNonces, open_envelope, peer_id, seal
 from gossip.messages import EvidenceBundle, GetTile, Head, Known, Summary, format_message, parse_message
 from runtime.clock import Clock
@@ -42,6 +43,9 @@ EXCHANGE_SECONDS = 15.0  # for one request to a peer
 FIRST_RETRY_SECONDS = 0.25  # after a failure, doubled each time
 LAST_RETRY_SECONDS = 10.0  # one anti-entropy period: a peer that returns is noticed by the next one
 LONGEST_BUSY_SECONDS = 60.0  # however long a busy peer wants us to wait, news waits no longer
+
+DAY_SECONDS = 86_400
+LONGEST_DAYLIGHT_SECONDS = 3600  # without a look at whether another day has begun
 
 MAX_OUTSTANDING = 4  # requests of one peer at once: one to deliver, one held open, and as many of a second run
 MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of envelopes that nobody has authenticated yet; joining their pieces doubles it
@@ -86,6 +90,8 @@ class Peer:
 
     key: VerifierKey
     url: str | None = None
+    operator: str = ""
+    anchor: bool = False
 
     @property
     def id(self) -> bytes:
@@ -97,7 +103,14 @@ class Gossip:
     """The machine with its peers."""
 
     def __init__(
-        self, state: State, key: SignerKey, peers: Sequence[Peer], host: Host, post: Post, clock: Clock
+        self,
+        state: State,
+        key: SignerKey,
+        peers: Sequence[Peer],
+        host: Host,
+        post: Post,
+        clock: Clock,
+        links: int = LINKS,
     ) -> None:
         self.state = state
         self.dropped = 0
@@ -111,6 +124,8 @@ class Gossip:
         self._host = host
         self._post = post
         self._clock = clock
+        self._members = [Member(peer.id, peer.operator, peer.anchor, peer.url is not None) for peer in peers]
+        self._links = links
         self._seen = SeenNonces()
         self._budgets = {peer.id: ByteBudget(_now_ms()) for peer in peers}
         self._outstanding = Counter[bytes]()
@@ -185,6 +200,8 @@ class Gossip:
         With ``hold_open`` a request is kept open at every peer that can be dialled, since none of them can dial us.
         """
         async with trio.open_nursery() as tasks:
+            await self.relink()
+            tasks.start_soon(self._relink_daily)
             tasks.start_soon(self._keep_time)
             tasks.start_soon(self._stop_when_failed)
             for peer in self._peers.values():
@@ -234,6 +251,19 @@ class Gossip:
                         events.extendleft(reversed(await self._host.perform(effect)))
         return refusals
 
+    async def relink(self) -> None:
+        """Choose whom to dial today."""
+        outbound = choose_links(self._id, self._members, self._clock.now() // DAY_SECONDS, self._links)
+        if outbound != self.state.outbound:
+            await self.dispatch(Relink(outbound))
+
+    async def _relink_daily(self) -> None:
+        """Look at the clock often enough to notice that it was set."""
+        while True:
+            left = DAY_SECONDS - self._clock.now() % DAY_SECONDS
+            await trio.sleep(min(left, LONGEST_DAYLIGHT_SECONDS))
+            await self.relink()
+
     async def _stop_when_failed(self) -> None:
         await self._failed.wait()
         raise GossipFailed
@@ -272,6 +302,8 @@ class Gossip:
         """Always have a request at the peer, for it to answer when it has something to say."""
         failures = 0
         while True:
+            while peer not in self.state.outbound:
+                await self._changed.wait()
             asked = 0.0
             try:
                 await self._exchange(peer, url, (), MAX_WAIT_SECONDS + EXCHANGE_SECONDS)

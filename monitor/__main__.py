@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -16,12 +16,13 @@ from monitor.app import monitor_app
 from monitor.config import MonitorSettings, observers_of, read_settings
 from monitor.follow import Follower
 from monitor.metrics import MonitorMetrics
-from monitor.node import Monitor, Site
+from monitor.node import Monitor, Site, Testifier
 from monitor.restore import open_mirror, restored
 from monitor.source import Fetch, TilesSource
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch
 from monitor.views import Views
+from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Client
 from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, Ready, run_daemon, serve_node
@@ -93,6 +94,8 @@ class Parts:
     gossip: Gossip
     metrics: Metrics
     watchers: tuple[Callable[[], Awaitable[NoReturn]], ...]
+    bearers: tuple[Bearer, ...] = ()
+    tip_offs: tuple[TipOffs, ...] = ()
 
 
 @asynccontextmanager
@@ -118,12 +121,20 @@ async def _assembled(
     counted = MonitorMetrics(metrics, [watched.log.origin for watched in settings.logs])
     store = MonitorStore(database)
     observer = FileSigner(settings.observer_key)
-    monitor = Monitor(store, register, observer, world.clock, data / EVIDENCE_NAME, counted.ignored)
+    testifier = Testifier(settings.peer_key, settings.vantage)
+    folder = data / EVIDENCE_NAME
+    monitor = Monitor(store, register, observer, world.clock, folder, counted.ignored, testifier)
     branches = {stored.origin: stored for stored in await store.branches()}
     rules = _rules(settings)
-    state = restored(rules, world.clock.now_ms(), 0, list(branches.values()), await store.evidence())
-    peers = [named.peer for named in settings.peers]
-    gossip = Gossip(state, settings.peer_key, peers, monitor, world.post, world.clock)
+    state = restored(
+        rules,
+        max(world.clock.now_ms(), 1),
+        int(trio.current_time() * 1000),
+        list(branches.values()),
+        await store.evidence(),
+    )
+    peers = [replace(one.peer, operator=one.operator, anchor=one.anchor) for one in settings.peers]
+    gossip = Gossip(state, settings.peer_key, peers, monitor, world.post, world.clock, settings.links)
     for watched in settings.logs:
         stored = branches.get(watched.log.origin)
         mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes)
@@ -132,7 +143,15 @@ async def _assembled(
         follower = Follower(watched.log.id, mirror, source, gossip.dispatch)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
     counted.watch(monitor)
-    return Parts(world, monitor, gossip, metrics, (database.wait_failed, register.wait_lost))
+    return Parts(
+        world,
+        monitor,
+        gossip,
+        metrics,
+        (database.wait_failed, register.wait_lost),
+        tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses),
+        tuple(TipOffs(one, monitor, world.fetch) for one in settings.witnesses),
+    )
 
 
 def _rules(settings: MonitorSettings) -> Rules:
@@ -142,7 +161,10 @@ def _rules(settings: MonitorSettings) -> Rules:
         peers=tuple(peer.id for peer in peers),
         dialled=tuple(peer.id for peer in peers if peer.url is not None),
         observers=observers_of(settings.peers),
+        own_observer=settings.observer_key.verifier_key,
+        testifiers={peer.id: peer.key for peer in peers},
         interval_ms=int(settings.gossip_interval * 1000),
+        unserved_ms=int(settings.unserved_seconds * 1000),
     )
 
 
@@ -162,7 +184,15 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
         app=monitor_app(settings.name, monitor, views, parts.world.clock),
         operator_app=Starlette(routes=operator_routes(parts.metrics, problems, version_document())),
         tasks=(
-            partial(watch, monitor, gossip, settings.poll_interval, reachable=settings.reachable),
+            partial(
+                watch,
+                monitor,
+                gossip,
+                settings.poll_interval,
+                *(bearer.run for bearer in parts.bearers),
+                *(partial(tips.run, settings.poll_interval) for tips in parts.tip_offs),
+                reachable=settings.reachable,
+            ),
             release_when_draining,
             *parts.watchers,
         ),

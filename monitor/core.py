@@ -23,6 +23,11 @@ LOG_STALE = "log-stale"
 BAD_CHECKPOINT = "bad-checkpoint"
 MIRROR_FULL = "mirror-full"
 CLOCK_BEHIND = "clock-behind"
+CLOCK_AHEAD = "clock-ahead"
+EVIDENCE_REFUSED = "evidence-refused"
+WITNESS_CONFLICT = "witness-conflict"
+
+MAX_AHEAD_SECONDS = 300  # clocks that are kept in time differ by less
 
 
 class WrongBundle(Exception):  # noqa: N818  # an expected answer of a log, not a fault

@@ -16,8 +16,9 @@ then raises ``MissingTile``; the tile may come from anybody, for ``lend`` checks
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 
-from gossip.core.adjudicate import MissingTile
+from gossip.core import MissingTile
 from runtime.errors import UsageError
 from runtime.files import sync_directory
 from tlog.errors import ProofError
@@ -36,6 +37,7 @@ class Mirror:
         self._files: dict[int, int] = {}
         self._limit = _effective_limit(size, kept, limit)
         self._lent: dict[int, list[Hash]] = {}
+        self._lending = Lock()  # the follower's thread borrows while that of an adjudication lends or reads
         self._committed = self._draft = size
         self._edge = self._draft_edge = tuple(edge)
         self._new_file = False
@@ -125,7 +127,8 @@ class Mirror:
 
     def abandon(self) -> None:
         """Forget the draft."""
-        self._lent.pop(self._committed // TILE_WIDTH, None)
+        with self._lending:
+            self._lent.pop(self._committed // TILE_WIDTH, None)
         self._draft, self._draft_edge = self._committed, self._edge
         self._cut(self._committed, min(self._committed, self._limit))
 
@@ -150,9 +153,10 @@ class Mirror:
     # Reading nodes.
 
     def _borrow(self, tile: int, hashes: Sequence[Hash]) -> None:
-        self._lent[tile] = list(hashes)
-        if len(self._lent) > MAX_LENT_TILES:
-            del self._lent[next(iter(self._lent))]
+        with self._lending:
+            self._lent[tile] = list(hashes)
+            if len(self._lent) > MAX_LENT_TILES:
+                del self._lent[next(iter(self._lent))]
 
     def _node(self, level: int, index: int, size: int, edge: Sequence[Hash]) -> Hash:
         if (index + 1) << level > size:
@@ -170,9 +174,11 @@ class Mirror:
         tile, start = divmod(first, TILE_WIDTH)
         if tile == size // TILE_WIDTH:
             return edge[start : start + count]
-        if tile not in self._lent:
+        with self._lending:
+            lent = self._lent.get(tile)
+        if lent is None:
             raise MissingTile(tile)
-        return self._lent[tile][start : start + count]
+        return lent[start : start + count]
 
     # Files.
 

@@ -5,6 +5,7 @@ the root is the signed one; the mirror is on disk before the database says how l
 the observer's statement in the same transaction, before the observer signs or any peer learns of it.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,10 +27,12 @@ from gossip.core import (
     Clear,
     Compare,
     Compared,
+    Contradicted,
     Count,
     Effect,
     Event,
     Follow,
+    Forked,
     HeadSeen,
     Held,
     Ignored,
@@ -39,6 +42,7 @@ from gossip.core import (
     Lend,
     Log,
     MissingTile,
+    OpeningJudged,
     ProofFound,
     Prove,
     Raise,
@@ -50,36 +54,49 @@ from gossip.core import (
     Send,
     SendTile,
     Settle,
+    Stated,
+    Testified,
     Testify,
     TileLent,
     Weigh,
     adjudicate,
     candidate_sizes,
+    judge_opening,
     origin_id,
 )
+from gossip.envelope import peer_id
 from gossip.messages import Consistency, Known, TileData
 from gossip.shell import Gossip
+from gossip.testimony import UNSERVED as UNSERVED_KIND
+from gossip.testimony import Testimony
 from monitor.core import (
     BAD_CHECKPOINT,
+    CLOCK_AHEAD,
     CLOCK_BEHIND,
     LOG_STALE,
     LOG_UNREACHABLE,
+    MAX_AHEAD_SECONDS,
     MIRROR_FULL,
     UNREACHABLE_SECONDS,
     proof_from_tiles,
     tiles_to_prove,
 )
 from monitor.follow import Follower
+from monitor.ledger import Ledger, ahead
 from monitor.mirror import Mirror
 from monitor.source import NotServed, TilesSource
-from monitor.store import MonitorStore, StoredBranch, StoredEvidence, StoredHead, branch_record
+from monitor.store import MonitorStore, StoredBranch, StoredEvidence, StoredHead, StoredTestimony, branch_record
+from monitor.testify import sign_testimony
 from runtime.clock import Clock
 from runtime.files import replace_file
 from runtime.register import Conflict, DatabaseRegister, Persisted
 from runtime.signers import Signer, can_sign
 from tlog.advance import Advance, ClockBehind, Decision, Refresh, Statement, decide
 from tlog.errors import FormatError, ProofError, TlogError
+from tlog.evidence import is_log_key
 from tlog.hashing import TreeHead
+from tlog.keys import SignerKey, VerifierKey
+from tlog.note import Note
 from tlog.proofs import prove_consistency, root_at
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_hashes
@@ -109,6 +126,14 @@ class Site:
         return self.reached is not None and now - self.reached < UNREACHABLE_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Testifier:
+    """The peer key, with which the monitor testifies, and where it stands."""
+
+    key: SignerKey
+    vantage: str
+
+
 class Monitor:
     """The ``Host`` of the gossip machine. ``connect`` gives it the machine and the nursery before anything happens."""
 
@@ -120,6 +145,7 @@ class Monitor:
         clock: Clock,
         evidence_folder: Path,
         count: Callable[[Ignored], None],
+        testifier: Testifier | None = None,
     ) -> None:
         self.sites: dict[bytes, Site] = {}
         self.store = store
@@ -131,6 +157,10 @@ class Monitor:
         self._gossip: Gossip | None = None
         self._nursery: trio.Nursery | None = None
         self._errands: set[tuple[object, ...]] = set()
+        self._testifier = testifier
+        self.ledger = Ledger(store)
+        self.kept = trio.Event()
+        """Set, and replaced, when evidence was kept."""
 
     def connect(self, gossip: Gossip, nursery: trio.Nursery) -> None:
         """Take the machine to report to, and the nursery that errands run in."""
@@ -143,6 +173,8 @@ class Monitor:
             if site is not None:
                 site.open_alarms.add(alarm.kind)
         for origin, site in self.sites.items():
+            for evidence in await self.ledger.load(site.log.origin, self._keys(site.log)):
+                await self.gossip.dispatch(Contradicted(origin, evidence))
             await self.refresh(origin)
             for stored in await self.store.unsettled(site.log.origin):
                 await self.submit(origin, stored.note)
@@ -246,8 +278,8 @@ class Monitor:
                 await self._send_tile(effect)
             case SeekProof() | SeekTile() | Prove():
                 self._run_errand(effect)
-            case Weigh() | JudgeOpening() | Testify() | KeepTestimony():
-                pass
+            case Weigh() | JudgeOpening() | Testify():
+                return await self._tell(effect)
             case Send() | Refuse():
                 raise AssertionError("sending and refusing are the shell's")
             case _:
@@ -261,10 +293,25 @@ class Monitor:
         if signed is None or self.branch(origin).convicted:
             return
         statement = await self._state(site, signed, None)
-        if statement is not None:
+        # A conviction that came meanwhile: nothing more is signed of this log, and what is persisted hurts nobody.
+        if statement is not None and not self.branch(origin).convicted:
             await self._sign(site, statement)
+            await self.gossip.dispatch(Stated(origin, site.line))
 
-    async def _write_down(self, effect: Remember | Settle | Keep | Raise | Clear | Count) -> None:
+    async def _tell(self, effect: Weigh | JudgeOpening | Testify) -> Sequence[Event]:
+        match effect:
+            case Weigh(origin, signed):
+                return await self._weigh(origin, signed)
+            case JudgeOpening(origin, signed, opening):
+                read, own = self.sites[origin].mirror.read, self.branch(origin).signed
+                outcome = await trio.to_thread.run_sync(judge_opening, own, signed, opening, read)
+                return [OpeningJudged(origin, signed, outcome)]
+            case Testify(origin, head, first_seen_ms, tries):
+                return [await self._testify(origin, head, first_seen_ms, tries)]
+            case _:
+                assert_never(effect)
+
+    async def _write_down(self, effect: Remember | Settle | Keep | KeepTestimony | Raise | Clear | Count) -> None:
         match effect:
             case Remember(origin, signed, via):
                 await self._remember(origin, signed, via)
@@ -272,6 +319,8 @@ class Monitor:
                 await self.store.settle(self._name(origin), head.size, head.root_hash)
             case Keep(held):
                 await self._keep(held)
+            case KeepTestimony(note, peer):
+                await self._keep_testimony(note, peer)
             case Raise(kind, origin, subject):
                 await self.alarm(kind, origin, subject)
             case Clear(kind, origin):
@@ -295,7 +344,21 @@ class Monitor:
         site = self.sites[origin]
         own = self.branch(origin).signed
         known = await self._known(site.log, candidate_sizes(own, signed, candidates))
-        outcome = await trio.to_thread.run_sync(adjudicate, own, signed, candidates, site.mirror.read, known)
+        read = site.mirror.read
+        outcome = await trio.to_thread.run_sync(adjudicate, own, signed, candidates, read, known)
+        if isinstance(outcome, Forked) and own is not None:
+            keys = [one.key for one in signed.signatures if not is_log_key(one.key, signed.origin)]
+            cosigned = await self.ledger.cosigned(signed.origin, keys, own.size)
+            outcome = await trio.to_thread.run_sync(
+                adjudicate,
+                own,
+                signed,
+                candidates,
+                read,
+                known,
+                [*cosigned, *itertools.chain(*known.values())],
+                site.log.policy,
+            )
         return Adjudicated(origin, signed, outcome)
 
     async def _known(self, log: Log, sizes: set[int]) -> Mapping[int, Sequence[SignedCheckpoint]]:
@@ -336,6 +399,39 @@ class Monitor:
             if site.confirmed - site.signed_at >= REFRESH_SECONDS:
                 await self.refresh(origin)
 
+    # What keys stated over time, and what nobody serves.
+
+    async def _weigh(self, origin: bytes, signed: SignedCheckpoint) -> list[Event]:
+        now = self._clock.now()
+        for ahead_of_us in ahead(signed, now, MAX_AHEAD_SECONDS):
+            name = ahead_of_us.key.name
+            await self.alarm(CLOCK_AHEAD, origin, f"the key {name} signs times that are minutes ahead of this clock")
+        return [Contradicted(origin, evidence) for evidence in await self.ledger.weigh(signed, now)]
+
+    async def _testify(self, origin: bytes, head: TreeHead, first_seen_ms: int, tries: int) -> Testified:
+        """Sign what the machine has waited for. Its time is the one since some start: ours is the wall clock's."""
+        if self._testifier is None:
+            raise AssertionError("this monitor has no key to testify with")
+        now_ms = self._clock.now_ms()
+        waited_ms = max(int(trio.current_time() * 1000) - first_seen_ms, 0)
+        first, last = max(now_ms - waited_ms, 0) // 1000, now_ms // 1000
+        vantage = self._testifier.vantage
+        said = Testimony(self._name(origin), UNSERVED_KIND, head.size, head.root_hash, first, last, tries, vantage)
+        note = sign_testimony(said, self._testifier.key)
+        await self._keep_testimony(note, peer_id(self._testifier.key.verifier_key))
+        return Testified(note)
+
+    async def _keep_testimony(self, note: bytes, peer: bytes) -> None:
+        said = Testimony.parse(Note.parse(note).text)
+        now_ms = self._clock.now_ms()
+        await self.store.keep_testimony(StoredTestimony(said.origin, said.size, said.root_hash, peer, note, now_ms))
+
+    def _keys(self, log: Log) -> tuple[VerifierKey, ...]:
+        """Whoever may state something of a log: itself, its witnesses, the observers."""
+        rules = self.gossip.state.rules
+        own = () if rules.own_observer is None else (rules.own_observer,)
+        return tuple(dict.fromkeys((*log.keys, *log.policy.witness_keys, *rules.observers, *own)))
+
     # The branch.
 
     async def _adopt(self, origin: bytes, signed: SignedCheckpoint) -> Advanced:
@@ -361,7 +457,7 @@ class Monitor:
         if stored.kept < stored.size:
             await self.alarm(MIRROR_FULL, origin, "leaf hashes beyond `mirror_bytes` are not kept")
         path = await trio.to_thread.run_sync(prove_consistency, old, signed.size, site.mirror.read) if old else []
-        return Advanced(origin, signed, Candidate(old, None, tuple(path)) if old else None)
+        return Advanced(origin, signed, Candidate(old, None, tuple(path)) if old else None, site.line)
 
     async def _state(
         self, site: Site, signed: SignedCheckpoint, branch: StoredBranch | None
@@ -421,6 +517,8 @@ class Monitor:
         path = self._evidence_folder / f"{conviction.id.hex()}.tlog-evidence"
         await trio.to_thread.run_sync(replace_file, path, held.bundle)
         await self.store.keep_evidence(stored)
+        self.kept.set()
+        self.kept = trio.Event()
         _log.error(CONVICTED, origin=conviction.origin, type=stored.type, evidence=conviction.id.hex(), file=str(path))
 
     # Tiles and proofs.

@@ -77,7 +77,7 @@ def _branch(log: Log, stored: StoredBranch) -> Branch:
 def _held(log: Log, rules: Rules, stored: StoredEvidence) -> Held | None:
     try:
         evidence = Evidence.parse(stored.bundle)
-        conviction = verify_evidence(evidence, (*log.keys, *rules.observers), log.policy, log.origin)
+        conviction = verify_evidence(evidence, rules.keys_of(log, evidence.notes), log.policy, log.origin)
     except TlogError:
         return None
     return Held(conviction, stored.bundle)

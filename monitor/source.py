@@ -4,6 +4,7 @@ Nothing that comes from here is believed. Entries are hashed and the root is com
 only where a proof made of them leads to a signed root.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +23,17 @@ class NotServed(Exception):  # noqa: N818  # says what happened
 class Fetch(Protocol):
     """``Client.fetch``."""
 
-    async def __call__(self, method: str, url: str, *, cap: int, seconds: float, gunzip: bool = False) -> Response:
+    async def __call__(
+        self,
+        method: str,
+        url: str,
+        *,
+        cap: int,
+        seconds: float,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        gunzip: bool = False,
+    ) -> Response:
         """Ask once."""
         ...
 

@@ -5,7 +5,7 @@ before it is acted on, with the log's signature: whoever signed it can be held t
 Unix time.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,9 +34,10 @@ from runtime.register import Record, add_register_tables
 
 MAX_UNSETTLED = 4096  # heads per log that no branch explains: a log that signs more convicts itself with these
 REVIEW_BATCH = 256  # unsettled heads judged at a time
+MAX_KEPT_TESTIMONY = 64  # per log: eight peers about eight heads
 MAX_ALARMS = 1000  # shown at once, the newest
 
-METADATA = MetaData(info={"schema": "sameview-monitor", "version": 1})
+METADATA = MetaData(info={"schema": "sameview-monitor", "version": 2})
 
 BRANCH = Table(
     "branch",
@@ -70,6 +73,42 @@ EVIDENCE = Table(
     Column("bundle", LargeBinary, nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False, comment="when both statements had been seen here"),
     Column("convicted_ms", BigInteger, nullable=False),
+)
+
+STATEMENT = Table(
+    "statement",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("origin", String, nullable=False),
+    Column("key", LargeBinary, nullable=False, comment="SHA-256 of the vkey"),
+    Column("time", BigInteger, nullable=False, comment="as it was signed, in the key's own unit"),
+    Column("size", BigInteger, nullable=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("note", LargeBinary, nullable=False, comment="with the line of this key alone"),
+    Index("statement_size", "origin", "key", "size"),
+)
+
+TESTIMONY = Table(
+    "testimony",
+    METADATA,
+    Column("origin", String, primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("root_hash", LargeBinary, primary_key=True),
+    Column("peer", LargeBinary, primary_key=True, comment="SHA-256 of the vkey of whoever testifies"),
+    Column("note", LargeBinary, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Index("testimony_received", "origin", "received_ms"),
+)
+
+DELIVERY = Table(
+    "delivery",
+    METADATA,
+    Column("evidence_id", LargeBinary, primary_key=True),
+    Column("witness", String, primary_key=True),
+    Column("status", Integer, nullable=False, comment="of the witness's last answer"),
+    Column("refusals", Integer, nullable=False),
+    Column("answered_ms", BigInteger, nullable=False),
+    Column("done", Boolean, nullable=False, comment="taken, or refused for good; what has no such row is brought"),
 )
 
 ALARM = Table(
@@ -134,6 +173,42 @@ class StoredAlarm:
     raised_ms: int
     last_seen_ms: int
     cleared_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStatement:
+    """A signed note with one timestamped line; ``key`` is the SHA-256 of the vkey that signed it."""
+
+    number: int
+    origin: str
+    key: bytes
+    time: int
+    size: int
+    root_hash: bytes
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedStatement:
+    """What is kept of a statement in memory."""
+
+    number: int
+    key: bytes
+    time: int
+    size: int
+    root_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTestimony:
+    """A peer's testimony, or our own, about one head; ``peer`` is the SHA-256 of the vkey."""
+
+    origin: str
+    size: int
+    root_hash: bytes
+    peer: bytes
+    note: bytes
+    received_ms: int
 
 
 def branch_record(branch: StoredBranch) -> Record:
@@ -239,6 +314,112 @@ class MonitorStore:
 
         return await self._database.read(work)
 
+    async def write_statements(self, statements: Sequence[StoredStatement], gone: Sequence[int]) -> None:
+        """Write statements down, and forget others by their numbers."""
+
+        async def work(connection: AsyncConnection) -> None:
+            for start in range(0, len(gone), REVIEW_BATCH):
+                numbers = gone[start : start + REVIEW_BATCH]
+                await connection.execute(delete(STATEMENT).where(STATEMENT.c.number.in_(numbers)))
+            if statements:
+                await connection.execute(_STATE, [_statement_row(one) for one in statements])
+
+        await self._database.write(work)
+
+    async def statement_index(self, origin: str) -> list[IndexedStatement]:
+        """What was stated of a log, without the notes."""
+        columns = (STATEMENT.c[name] for name in IndexedStatement.__slots__)
+        chosen = select(*columns).where(STATEMENT.c.origin == origin).order_by(STATEMENT.c.number)
+
+        async def work(connection: AsyncConnection) -> list[IndexedStatement]:
+            return [IndexedStatement(*row) for row in await connection.execute(chosen)]
+
+        return await self._database.read(work)
+
+    async def last_statement(self) -> int:
+        """The highest number that was given to a statement, of whatever log; 0 if none was."""
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(select(func.max(STATEMENT.c.number)))).scalar_one() or 0
+
+        return await self._database.read(work)
+
+    async def statement_notes(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """The notes of these statements, as far as they are kept."""
+
+        async def work(connection: AsyncConnection) -> dict[int, bytes]:
+            chosen = select(STATEMENT.c.number, STATEMENT.c.note).where(STATEMENT.c.number.in_(numbers))
+            return {row.number: row.note for row in await connection.execute(chosen)}
+
+        return await self._database.read(work)
+
+    async def statements_up_to(self, origin: str, key: bytes, size: int, limit: int) -> list[bytes]:
+        """The notes of the largest heads up to a size that a key stated."""
+        mine = and_(STATEMENT.c.origin == origin, STATEMENT.c.key == key, STATEMENT.c.size <= size)
+        chosen = select(STATEMENT.c.note).where(mine).order_by(STATEMENT.c.size.desc()).limit(limit)
+
+        async def work(connection: AsyncConnection) -> list[bytes]:
+            return [note for (note,) in await connection.execute(chosen)]
+
+        return await self._database.read(work)
+
+    async def keep_testimony(self, testimony: StoredTestimony) -> None:
+        """Write testimony down in the place of what the same peer said of the same head; the oldest gives way."""
+        of_log = TESTIMONY.c.origin == testimony.origin
+        same = and_(
+            of_log,
+            TESTIMONY.c.size == testimony.size,
+            TESTIMONY.c.root_hash == testimony.root_hash,
+            TESTIMONY.c.peer == testimony.peer,
+        )
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(TESTIMONY).where(same))
+            row = {name: getattr(testimony, name) for name in StoredTestimony.__slots__}
+            await connection.execute(insert(TESTIMONY).values(row))
+            newest = select(TESTIMONY.c.received_ms).where(of_log).order_by(TESTIMONY.c.received_ms.desc())
+            oldest = (await connection.execute(newest.offset(MAX_KEPT_TESTIMONY).limit(1))).scalar_one_or_none()
+            if oldest is not None:
+                await connection.execute(delete(TESTIMONY).where(of_log, TESTIMONY.c.received_ms <= oldest))
+
+        await self._database.write(work)
+
+    async def testimony(self) -> list[StoredTestimony]:
+        """All testimony, the oldest first."""
+
+        async def work(connection: AsyncConnection) -> list[StoredTestimony]:
+            rows = await connection.execute(select(TESTIMONY).order_by(TESTIMONY.c.received_ms, TESTIMONY.c.peer))
+            return [StoredTestimony(*row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def undelivered(self, witness: str) -> list[StoredEvidence]:
+        """The evidence that a witness has neither taken nor refused for good, in the order of the convictions."""
+        done = select(DELIVERY.c.evidence_id).where(DELIVERY.c.witness == witness, DELIVERY.c.done)
+
+        async def work(connection: AsyncConnection) -> list[StoredEvidence]:
+            waiting = select(EVIDENCE).where(EVIDENCE.c.id.not_in(done))
+            rows = await connection.execute(waiting.order_by(EVIDENCE.c.convicted_ms, EVIDENCE.c.id))
+            return [StoredEvidence(*row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def delivered(self, evidence_id: bytes, witness: str, status: int, now_ms: int) -> None:
+        """Write down that a witness took evidence."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await _answer_delivery(connection, evidence_id, witness, status, now_ms, lambda _: True)
+
+        await self._database.write(work)
+
+    async def refused(self, evidence_id: bytes, witness: str, status: int, now_ms: int, most: int) -> bool:
+        """Write down that a witness refused evidence; True if that was the last time it is brought."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            return await _answer_delivery(connection, evidence_id, witness, status, now_ms, lambda count: count >= most)
+
+        return await self._database.write(work)
+
     async def raise_alarm(self, kind: str, origin: str, subject: str, now_ms: int) -> bool:
         """Open an alarm, or note that an open one is still right; True if it is new."""
 
@@ -287,6 +468,36 @@ class MonitorStore:
             return [StoredHead(*row) for row in await connection.execute(rows)]
 
         return await self._database.read(work)
+
+
+def _statement_row(statement: StoredStatement) -> Mapping[str, object]:
+    return {name: getattr(statement, name) for name in StoredStatement.__slots__}
+
+
+# Made once: to put a statement together takes SQLAlchemy longer than SQLite to run it.
+_STATE = text(
+    "INSERT INTO statement (number, origin, key, time, size, root_hash, note)"
+    " VALUES (:number, :origin, :key, :time, :size, :root_hash, :note)"
+)
+
+
+async def _answer_delivery(
+    connection: AsyncConnection,
+    evidence_id: bytes,
+    witness: str,
+    status: int,
+    now_ms: int,
+    is_done: Callable[[int], bool],
+) -> bool:
+    """Write down a witness's answer; ``is_done`` is told how many refusals that makes."""
+    row = and_(DELIVERY.c.evidence_id == evidence_id, DELIVERY.c.witness == witness)
+    refusals = (await connection.execute(select(DELIVERY.c.refusals).where(row))).scalar_one_or_none() or 0
+    refusals += status >= 400
+    done = is_done(refusals)
+    await connection.execute(delete(DELIVERY).where(row))
+    values = {"status": status, "refusals": refusals, "answered_ms": now_ms, "done": done}
+    await connection.execute(insert(DELIVERY).values(evidence_id=evidence_id, witness=witness, **values))
+    return done
 
 
 def _is_open() -> ColumnElement[bool]:

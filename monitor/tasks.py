@@ -1,5 +1,6 @@
 """The monitor's loops: each has one thing to do, and a clock."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
@@ -10,8 +11,14 @@ from monitor.node import Monitor
 from runtime.client import Client, FetchError
 
 
-async def watch(monitor: Monitor, gossip: Gossip, poll_interval: float, *, reachable: bool) -> None:
-    """Follow every log and gossip with every peer, for ever."""
+async def watch(
+    monitor: Monitor,
+    gossip: Gossip,
+    poll_interval: float,
+    *more: Callable[[], Awaitable[None]],
+    reachable: bool,
+) -> None:
+    """Follow every log and gossip with every peer, for ever; ``more`` begins when what was open is resumed."""
     async with trio.open_nursery() as tasks:
         monitor.connect(gossip, tasks)
         await monitor.resume()
@@ -19,6 +26,8 @@ async def watch(monitor: Monitor, gossip: Gossip, poll_interval: float, *, reach
             tasks.start_soon(site.follower.run)
             tasks.start_soon(partial(poll, monitor, origin, poll_interval))
         tasks.start_soon(partial(gossip.run, hold_open=not reachable))
+        for task in more:
+            tasks.start_soon(task)
 
 
 async def poll(monitor: Monitor, origin: bytes, interval: float) -> None:

@@ -1,6 +1,6 @@
 """The monitor with a real disk and database, and a log, peers and a clock in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -61,7 +61,17 @@ class Internet:
     status: int | None = None
     asked: list[str] = field(default_factory=list)
 
-    async def fetch(self, method: str, url: str, *, cap: int, seconds: float, gunzip: bool = False) -> Response:
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        cap: int,
+        seconds: float,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        gunzip: bool = False,
+    ) -> Response:
         await trio.lowlevel.checkpoint()
         path = url.removeprefix("http://log/")
         self.asked.append(path)

@@ -1,0 +1,89 @@
+"""Statements over time: which contradict each other, which are kept, and what a crash leaves to be found."""
+
+from pathlib import Path
+
+from monitor.ledger import MAX_STATEMENTS, OLD_SECONDS, Ledger, Staircase
+from tests.fakes_log import WITNESSES, FakeLog
+from tests.unit.test_monitor_node import ID, bench, grown, opened, settings
+from tlog.evidence import EvidenceType
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+
+R, S = b"r" * 32, b"s" * 32
+NOW = 1_700_000_000
+
+
+def stair(*rows: tuple[int, int, bytes]) -> Staircase:
+    found = Staircase(1)
+    for number, row in enumerate(rows, 1):
+        found.add(*row, number)
+    return found
+
+
+def test_a_smaller_tree_at_a_later_time_contradicts() -> None:
+    assert stair((10, 5, R), (20, 9, R)).against(30, 8, R) == [2]
+
+
+def test_a_larger_tree_at_an_earlier_time_contradicts() -> None:
+    assert stair((10, 5, R), (20, 9, R)).against(15, 10, R) == [2]
+
+
+def test_another_root_of_one_size_contradicts() -> None:
+    assert stair((10, 5, R)).against(10, 5, S) == [1]
+
+
+def test_within_one_second_nothing_is_rolled_back() -> None:
+    assert stair((10, 5, R)).against(10, 4, R) == []
+
+
+def test_of_one_size_the_first_and_the_last_statement_stay() -> None:
+    steps = stair((10, 5, R), (20, 5, R))
+    assert [steps.needs(time, 5, R) for time in (15, 5, 30)] == [(False, 2), (True, 1), (True, 2)]
+
+
+def test_what_is_old_is_thinned_to_one_an_hour() -> None:
+    steps = stair(*((time, time, R) for time in range(0, 36_000, 600)))
+    steps.thin(OLD_SECONDS + 36_000)
+    assert len(steps) <= 12
+
+
+def test_a_flood_leaves_a_bounded_number_and_every_second_neighbour() -> None:
+    steps = stair(*((NOW + time, time, R) for time in range(1, MAX_STATEMENTS + 2)))
+    assert len(steps.thin(NOW + MAX_STATEMENTS)) > 0
+    assert len(steps) <= MAX_STATEMENTS
+    assert steps.against(NOW + MAX_STATEMENTS * 2, 400, R)
+
+
+def stated(log: FakeLog, size: int, time: int) -> SignedCheckpoint:
+    raw = log.sign(size, WITNESSES[:1], time=time)
+    return open_checkpoint(raw, [log.key.verifier_key, WITNESSES[0].verifier_key])
+
+
+async def test_a_witness_that_goes_back_is_convicted_by_its_own_statements(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        ledger = Ledger(one.monitor.store)
+        assert await ledger.weigh(stated(log, 9, 100), NOW) == []
+        (found,) = await ledger.weigh(stated(log, 5, 200), NOW)
+        assert found.type is EvidenceType.COSIGNER_ROLLBACK
+
+
+async def test_a_contradiction_that_was_written_down_before_a_crash_is_found_at_the_start(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        ledger = Ledger(one.monitor.store)
+        await ledger.weigh(stated(log, 9, 100), NOW)
+        await ledger.weigh(stated(log, 5, 200), NOW)  # and the process ends before anybody hears of it
+    async with opened(settings(tmp_path, log), log) as one:
+        anew = Ledger(one.monitor.store)
+        (found,) = await anew.load(log.origin, one.monitor._keys(one.monitor.sites[ID].log))
+        assert found.type is EvidenceType.COSIGNER_ROLLBACK
+
+
+async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        await Ledger(one.monitor.store).weigh(stated(log, 5, 100), NOW)
+    async with opened(settings(tmp_path, log), log) as one:
+        anew = one.monitor.ledger
+        await anew.weigh(stated(log, 9, 200), NOW)
+        assert len(anew) == 2
