@@ -24,12 +24,22 @@ from runtime.client import Client, FetchError, Response
 from runtime.clock import Clock, SystemClock
 from runtime.errors import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, UsageError
 from runtime.files import replace_file
+from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, SignatureError, TlogError
-from tlog.evidence import MAX_EVIDENCE_BYTES, Conviction, Evidence, is_log_key, verify_evidence
+from tlog.evidence import (
+    MAX_EVIDENCE_BYTES,
+    Conviction,
+    Evidence,
+    is_log_key,
+    non_consistent_path,
+    same_size,
+    verify_evidence,
+)
 from tlog.hashing import Hash
 from tlog.note import Note
 from tlog.opening import TruncatedProof
 from tlog.policy import Policy, printable
+from tlog.proofs import fold
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.text import encode_base64, parse_hash
 from tlog.view import MAX_ANSWERS, MAX_HASHES, Answer, JudgedView, View, judge, judge_answer
@@ -213,7 +223,7 @@ async def _ask(client: Client, question: Question, heard: Heard, times: tuple[in
     try:
         reply = msgspec.json.decode(response.body, type=_Reply)
         answer = _read(reply, question.policy)
-    except (msgspec.DecodeError, FormatError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, FormatError, RecursionError):
         heard.problem = "its answer is not that of a monitor"
         return None
     heard.said, heard.problem = reply.verdict, None
@@ -234,6 +244,8 @@ async def _verify(
         heard.problem = "it showed no head of its own"
     else:
         heard.problem = judged.objection or next((one.objection for one in judged.observers if one.objection), None)
+    if answer is not None and judged is not None and judged.contradicts and heard.proven is None:
+        heard.proven = _made_of(question, answer)
     if judged is not None and (judged.contradicts or (reply.verdict != "fork" and judged.objection is None)):
         heard.answer = answer
 
@@ -255,6 +267,20 @@ async def _fetch_evidence(client: Client, question: Question, url: str, ids: Seq
     return None
 
 
+def _made_of(question: Question, answer: Answer) -> Proven:
+    """Make evidence of a checkpoint and a frontier that contradicts it: the log signed both."""
+    origin = question.checkpoint.origin
+    keys = question.policy.log_keys(origin)
+    frontier = open_checkpoint(answer.frontier, keys)
+    older, newer = sorted((question.checkpoint, frontier), key=lambda head: head.size)
+    if older.size == newer.size:
+        evidence = same_size(older, newer)
+    else:
+        root, _ = fold(older.size, newer.size, older.root_hash, answer.path)
+        evidence = non_consistent_path(older, newer, root, answer.path)
+    return Proven(verify_evidence(evidence, keys, question.policy, origin), evidence)
+
+
 async def _fetch(client: Client, method: str, url: str, cap: int, body: bytes = b"") -> Response:
     return await client.fetch(method, url, cap=cap, seconds=ONE_SECONDS, body=body)
 
@@ -272,6 +298,7 @@ def _read(reply: _Reply, policy: Policy) -> Answer | None:
         return None
     path = tuple(_hash(value) for value in reply.proof)
     note = Note.parse(reply.frontier.encode("utf-8", "surrogatepass"))
+    Checkpoint.parse(note.text)
     names = {(key.name, key.id) for key in (*(log.key for log in policy.logs), *policy.witness_keys)}
     lines = tuple(line for line in note.signatures if (line.name, line.key_id) in names)
     return Answer(Note(note.text, lines or note.signatures[:1]), path)

@@ -123,7 +123,7 @@ async def _ask(client: Client, url: str, name: str, documents: dict[str, object]
         raise UsageError(f"the answer was {answer.status}: give the public URL of a monitor")
     try:
         documents[name] = msgspec.json.decode(answer.body, type=dict[str, object])[name]
-    except (msgspec.DecodeError, KeyError, RecursionError):  # the last of lists in lists in lists
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError):  # the last of lists in lists in lists
         raise UsageError("the answer is not that of a monitor: give the public URL of one") from None
 
 

@@ -21,7 +21,7 @@ from tests.forks import Tree, leaves, signed
 from tests.keys import NOW, log_key, witness_key
 from tests.served import served
 from tlog.errors import FormatError, SignatureError
-from tlog.evidence import same_size
+from tlog.evidence import same_size, verify_evidence
 from tlog.hashing import leaf_hash
 from tlog.keys import SignerKey
 from tlog.opening import TruncatedProof
@@ -126,10 +126,12 @@ async def test_all_that_monitors_learn_is_the_checkpoint() -> None:
         (says("same", OBSERVERS[1], 20, frontier=None), "it showed no head of its own"),
         (says("unknown-origin", OBSERVERS[1], 20, frontier=None), "it showed no head of its own"),
         (says("same", OBSERVERS[1], 20, frontier="no note"), "its answer is not that of a monitor"),
+        (says("same", OBSERVERS[1], 20, frontier="a\n\n\u2014 name AAAAAAA=\n"), "its answer is not that of a monitor"),
         (says("same", OBSERVERS[1], 20, frontier="\ud800"), "its answer is not that of a monitor"),
         (says("same", OBSERVERS[1], 20, proof=["A"]), "its answer is not that of a monitor"),
         (says("same", OBSERVERS[1], 20, proof=["A"] * 65), "its answer is not that of a monitor"),
         (says("nonsense", OBSERVERS[1], 20), "its answer is not that of a monitor"),
+        (b'{"verdict":"\xcd"}', "its answer is not that of a monitor"),
         (b"", "its answer is not that of a monitor"),
         (b"[" * 100_000, "its answer is not that of a monitor"),
         (bytes(MAX_ANSWER_BYTES + 1), "the answer is larger than"),
@@ -170,10 +172,13 @@ async def test_evidence_that_holds_is_a_verdict_whoever_agrees() -> None:
     assert outcome.proven.evidence == PROOF
 
 
-async def test_a_head_that_contradicts_the_checkpoint_is_a_verdict_by_itself() -> None:
-    outcome = await ask(Monitor([SAME]), Monitor([PREFIX]), Monitor([says("same", OBSERVERS[2], 20, TWIN)]))
-    assert (outcome.code, outcome.proven) == (1, None)
-    assert View.parse(outcome.view.format()).answers != ()
+@pytest.mark.parametrize("size", [20, 33])
+async def test_evidence_is_made_of_a_head_that_contradicts_the_checkpoint(size: int) -> None:
+    contradicting = says("prefix", OBSERVERS[2], size, TWIN)
+    outcome = await ask(Monitor([SAME]), Monitor([PREFIX]), Monitor([contradicting]))
+    assert (outcome.code, outcome.judged.forked is not None) == (1, True)
+    assert outcome.proven is not None
+    assert verify_evidence(outcome.proven.evidence, [LOG.verifier_key]) == outcome.proven.conviction
 
 
 async def test_evidence_against_another_log_or_a_cosigner_is_none_here() -> None:
