@@ -142,14 +142,15 @@ async def _assembled(
         source = TilesSource(watched.url, world.fetch)
         follower = Follower(watched.log.id, mirror, source, gossip.dispatch)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
-    counted.watch(monitor)
+    bearers = tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses)
+    counted.watch(monitor, bearers)
     return Parts(
         world,
         monitor,
         gossip,
         metrics,
         (database.wait_failed, register.wait_lost),
-        tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses),
+        bearers,
         tuple(TipOffs(one, monitor, world.fetch) for one in settings.witnesses),
     )
 

@@ -5,6 +5,7 @@ from functools import partial
 
 from gossip.core import Ignored
 from monitor.node import Monitor, Site
+from monitor.witnesses import Bearer
 from runtime.metrics import Metrics
 
 
@@ -13,6 +14,9 @@ class MonitorMetrics:
 
     def __init__(self, metrics: Metrics, origins: Iterable[str]) -> None:
         names = list(origins)
+        self._metrics = metrics
+        self._statements = metrics.gauge("monitor_statements", "Timestamped statements of keys that are kept")
+        self._links = metrics.gauge("monitor_links", "Peers that are dialled")
         meaning = "Messages and heads that were ignored, by reason"
         self._ignored = metrics.counters("monitor_ignored", meaning, "reason", list(Ignored))
         self._size = metrics.gauges("monitor_size", "Entries re-hashed", "origin", names)
@@ -28,8 +32,17 @@ class MonitorMetrics:
         """Count something that was ignored."""
         self._ignored[what].inc()
 
-    def watch(self, monitor: Monitor) -> None:
+    def watch(self, monitor: Monitor, bearers: Iterable[Bearer] = ()) -> None:
         """Read the state of a monitor, once it is connected, whenever somebody looks."""
+        brought = list(bearers)
+        self._statements.set_function(partial(_statements, monitor))
+        self._links.set_function(partial(_links, monitor))
+        self._metrics.measured(
+            "monitor_undelivered_evidence",
+            "Evidence that a witness has yet to take",
+            ["witness"],
+            lambda: [((bearer.name,), float(bearer.left)) for bearer in brought],
+        )
         self._dropped.set_function(partial(_dropped, monitor))
         for origin, site in monitor.sites.items():
             name = site.log.origin
@@ -42,6 +55,14 @@ class MonitorMetrics:
 
 def _dropped(monitor: Monitor) -> float:
     return monitor.gossip.dropped
+
+
+def _statements(monitor: Monitor) -> float:
+    return len(monitor.ledger)
+
+
+def _links(monitor: Monitor) -> float:
+    return len(monitor.gossip.state.outbound)
 
 
 def _size(monitor: Monitor, origin: bytes) -> float:

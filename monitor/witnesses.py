@@ -52,6 +52,7 @@ class Bearer:
     """Brings evidence to one witness."""
 
     def __init__(self, witness: NamedWitness, monitor: Monitor, fetch: Fetch, clock: Clock) -> None:
+        self.name = witness.name
         self.left = 0
         """Bundles that the witness has yet to take."""
         self._witness = witness
