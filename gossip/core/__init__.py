@@ -14,10 +14,8 @@ All of the state is bounded by the configuration: ``MAX_PENDING`` heads a log, `
 """
 
 from gossip.core.adjudicate import (
-    Candidate,
     Extends,
     Forked,
-    MissingTile,
     NeedsTile,
     OnBranch,
     Outcome,
@@ -25,7 +23,9 @@ from gossip.core.adjudicate import (
     Unprovable,
     adjudicate,
     candidate_sizes,
+    judge_opening,
 )
+from gossip.core.candidate import Candidate, MissingTile
 from gossip.core.effects import (
     Abandon,
     Adjudicate,
@@ -72,6 +72,7 @@ from gossip.core.events import (
     TileLent,
     WrongEntries,
 )
+from gossip.core.ledger import contradictions, timestamped
 from gossip.core.links import FULL_MESH, LINKS, Member, choose_links, links
 from gossip.core.state import (
     CONVICTED,
@@ -163,8 +164,11 @@ __all__ = [
     "begin",
     "candidate_sizes",
     "choose_links",
+    "contradictions",
+    "judge_opening",
     "links",
     "origin_id",
     "step",
+    "timestamped",
     "wake_ms",
 ]

@@ -16,31 +16,25 @@ to the head's signed root, but starts from another root than the one signed at i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gossip.core.both_sides import convict_cosigners
+from gossip.core.candidate import Candidate, MissingTile, proven_old_root
 from tlog.errors import ProofError, TlogError
-from tlog.evidence import Evidence, bad_empty_head, non_consistent, non_consistent_path, same_size
+from tlog.evidence import (
+    Evidence,
+    Opening,
+    bad_empty_head,
+    non_consistent,
+    non_consistent_path,
+    same_size,
+    subtree_openings,
+)
 from tlog.hashing import EMPTY_ROOT, Hash
+from tlog.opening import TruncatedProof
 from tlog.policy import Policy
-from tlog.proofs import ReadNode, fold, root_at
+from tlog.proofs import ReadNode, prove_subtree_consistency, root_at, root_from_node
 from tlog.signed_checkpoint import SignedCheckpoint
-
-
-class MissingTile(Exception):  # noqa: N818  # not a mistake of anybody
-    """The mirror no longer holds the leaf hashes under this full tile; raised by its ``ReadNode``."""
-
-    def __init__(self, tile: int) -> None:
-        super().__init__("a tile of leaf hashes is not in the mirror")
-        self.tile = tile
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What somebody claims to be a consistency proof from the tree of ``size``; ``root`` is its root, if told."""
-
-    size: int
-    root: Hash | None
-    path: tuple[Hash, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +93,32 @@ def adjudicate(
     head signed, and ``policy`` is the log's: if the log forked, whoever cosigned both sides is convicted with it.
     """
     try:
-        return _judge(own, head, candidates, read, known)
+        outcome = _judge(own, head, candidates, read, known)
+        if not isinstance(outcome, Forked) or not head.size:
+            return outcome
+        sides = (*(() if own is None else (own,)), *cosigned, *(one for heads in known.values() for one in heads))
+        return replace(outcome, others=convict_cosigners(head, sides, candidates, read, policy))
     except MissingTile as missing:
         return NeedsTile(missing.tile)
+    except TlogError:
+        return Unprovable()
+
+
+def judge_opening(
+    own: SignedCheckpoint | None, head: SignedCheckpoint, opening: TruncatedProof, read: ReadNode
+) -> Outcome:
+    """Judge a head by one complete subtree of its tree, although the tree itself may be larger than the branch.
+
+    N3: a subtree whose leaves are all there never changes again. If it is complete in the branch as well, both trees
+    hold one hash at this place, or the log signed two histories. ``OnBranch`` says of the subtree that it is the
+    branch's, not of the head. An opening that does not lead to the head shows nothing.
+    """
+    try:
+        return _judge_opening(own, head, opening, read)
+    except MissingTile as missing:
+        return NeedsTile(missing.tile)
+    except ProofError:
+        return Undecided()
     except TlogError:
         return Unprovable()
 
@@ -133,7 +150,32 @@ def _judge(
     return _weigh(own, head, candidates, read, known)
 
 
+def _judge_opening(
+    own: SignedCheckpoint | None, head: SignedCheckpoint, opening: TruncatedProof, read: ReadNode
+) -> Outcome:
+    level, index = opening.level, opening.index
+    if root_from_node(level, index, head.size, opening.node, opening.path) != head.root_hash:
+        return Undecided()
+    start, end = index << level, (index + 1) << level
+    if own is None or end > own.size:
+        return Undecided()
+    ours = read(level, index)
+    if ours == opening.node:
+        return OnBranch()
+    theirs = Opening(opening.node, opening.path)
+    path = tuple(prove_subtree_consistency(start, end, own.size, read))
+    try:
+        return Forked(subtree_openings(own, Opening(ours, path), head, theirs, level, index))
+    except ProofError:
+        return Unprovable()
+
+
 def _compare_with_branch(own: SignedCheckpoint, head: SignedCheckpoint, read: ReadNode) -> Outcome:
+    """Compute the own root at the head's size: the two agree, or the log is convicted.
+
+    N4: nobody is needed for this, and a head beyond the branch comes here as soon as the branch has grown to its size.
+    N1: of two roots for one size the two signatures alone convict; otherwise the path in the own tree does, N2.
+    """
     if root_at(head.size, read) == head.root_hash:
         return OnBranch()
     if head.size == own.size:
@@ -153,7 +195,7 @@ def _weigh(
         true_root = _root_at(own, candidate.size, read)
         if true_root is None:
             continue
-        old_root = _proven_old_root(candidate, true_root, head)
+        old_root = proven_old_root(candidate, true_root, head)
         if old_root == true_root:
             if candidate.size == own.size:
                 return Extends(Candidate(candidate.size, true_root, candidate.path))
@@ -172,16 +214,6 @@ def _root_at(own: SignedCheckpoint, size: int, read: ReadNode) -> Hash | None:
         return root_at(size, read) if 0 < size < own.size else None
     except MissingTile:
         return None
-
-
-def _proven_old_root(candidate: Candidate, true_root: Hash, head: SignedCheckpoint) -> Hash | None:
-    """Return the old root that the candidate proves for this head; None when it proves nothing."""
-    claimed = true_root if candidate.root is None else candidate.root
-    try:
-        old_root, new_root = fold(candidate.size, head.size, claimed, candidate.path)
-    except ProofError:
-        return None
-    return old_root if new_root == head.root_hash else None
 
 
 def _signed(heads: Sequence[SignedCheckpoint], root: Hash) -> SignedCheckpoint | None:

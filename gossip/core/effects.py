@@ -5,7 +5,7 @@ They are done in their order: what is remembered is on disk before anything that
 
 from dataclasses import dataclass
 
-from gossip.core.adjudicate import Candidate
+from gossip.core.candidate import Candidate
 from gossip.core.state import Held, Ignored
 from gossip.messages import Known
 from tlog.evidence import Evidence

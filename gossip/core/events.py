@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gossip.core.adjudicate import Candidate, Outcome
+from gossip.core.adjudicate import Outcome
+from gossip.core.candidate import Candidate
 from gossip.messages import Message
 from tlog.evidence import Evidence
 from tlog.hashing import TreeHead

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from gossip.core.adjudicate import Candidate, Extends, Forked, NeedsTile, OnBranch, Undecided, Unprovable
+from gossip.core.adjudicate import Extends, Forked, NeedsTile, OnBranch, Undecided, Unprovable
+from gossip.core.candidate import Candidate
 from gossip.core.convict import convict_own
 from gossip.core.effects import (
     Abandon,

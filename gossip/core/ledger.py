@@ -1,8 +1,8 @@
 """What a key stated over time, compared: whoever takes back what they said is convicted by it.
 
 Each timestamped signature of a log, a witness or an observer is a statement: as of this time, this is the largest tree
-of this log that I have seen. The host keeps them (``Weigh``) and shows this module the new one and its neighbours: those
-of the same key about the same log that stand next to it in time, and those of the same size.
+of this log that I have seen. The host keeps them (``Weigh``) and shows this module the new one and its neighbours:
+those of the same key about the same log that stand next to it in time, and those of the same size.
 
 N6: of two statements the later one must not be of a smaller tree. It would say that the signer forgot what it had seen,
 or hides it. Equal times prove nothing, since both may have been made within that second, and time 0 makes no statement

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
-from gossip.core.adjudicate import Candidate
+from gossip.core.candidate import Candidate
 from gossip.messages import Summary
 from gossip.testimony import Testimony
 from tlog.evidence import Conviction, EvidenceType

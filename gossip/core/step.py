@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from gossip.core import heads, reconcile
-from gossip.core.adjudicate import Candidate
+from gossip.core.candidate import Candidate
 from gossip.core.convict import evidence_seen
 from gossip.core.effects import (
     Adjudicate,

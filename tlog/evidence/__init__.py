@@ -21,6 +21,7 @@ from tlog.evidence.bundle import (
 from tlog.evidence.make import (
     bad_empty_head,
     cosigner_non_consistent,
+    cosigner_non_consistent_path,
     cosigner_rollback,
     cosigner_same_size,
     log_rollback,
@@ -28,7 +29,9 @@ from tlog.evidence.make import (
     non_consistent_path,
     openings,
     quorum_split,
+    quorum_split_path,
     same_size,
+    subtree_openings,
 )
 from tlog.evidence.verify import Conviction, Stated, verified_only, verify_evidence
 from tlog.trust import is_log_key
@@ -45,6 +48,7 @@ __all__ = [
     "Stated",
     "bad_empty_head",
     "cosigner_non_consistent",
+    "cosigner_non_consistent_path",
     "cosigner_rollback",
     "cosigner_same_size",
     "is_log_key",
@@ -53,7 +57,9 @@ __all__ = [
     "non_consistent_path",
     "openings",
     "quorum_split",
+    "quorum_split_path",
     "same_size",
+    "subtree_openings",
     "verified_only",
     "verify_evidence",
 ]

@@ -40,11 +40,16 @@ def openings(
 
     ``level`` hides which leaf it is among 2^level: the evidence then opens the complete subtree of that level.
     """
-    first, second = _ascending(one, other)
     raised = [_raised(opening, index, level) for opening in (of_one, of_other)]
-    if first is not one:
-        raised.reverse()
-    proof = Openings(level, index >> level, *raised)
+    return subtree_openings(one, raised[0], other, raised[1], level, index >> level)
+
+
+def subtree_openings(
+    one: SignedCheckpoint, of_one: Opening, other: SignedCheckpoint, of_other: Opening, level: int, index: int
+) -> Evidence:
+    """Convict a log of two different hashes of one complete subtree, which is the ``index``-th of its level."""
+    first, second = _ascending(one, other)
+    proof = Openings(level, index, *((of_one, of_other) if first is one else (of_other, of_one)))
     return _against(EvidenceType.OPENINGS, first, second, _log_keys(one, other), proof)
 
 
@@ -90,7 +95,15 @@ def cosigner_non_consistent(
     smaller: SignedCheckpoint, larger: SignedCheckpoint, cosigner: VerifierKey, read: ReadNode
 ) -> Evidence:
     """Convict a witness or an observer of cosigning two histories, from the nodes of the larger tree alone."""
-    proof = _prefix(smaller, larger, read)
+    prefix = _prefix(smaller, larger, read)
+    return cosigner_non_consistent_path(smaller, larger, cosigner, prefix.root, prefix.path)
+
+
+def cosigner_non_consistent_path(
+    smaller: SignedCheckpoint, larger: SignedCheckpoint, cosigner: VerifierKey, root: Hash, path: Sequence[Hash]
+) -> Evidence:
+    """Convict a witness or an observer by a consistency proof that leads from ``root``, not from the smaller head."""
+    proof = Prefix(root, tuple(path))
     return _against(EvidenceType.COSIGNER_NON_CONSISTENT, smaller, larger, {cosigner}, proof)
 
 
@@ -102,11 +115,23 @@ def quorum_split(
     ``read`` reads the larger tree; heads of the same size need none.
     """
     first, second = _ascending(one, other)
-    if first.size != second.size and read is None:
+    if first.size == second.size:
+        return _quorum_split(first, second, policy, None)
+    if read is None:
         raise ValueError("heads of different sizes are judged with the nodes of the larger tree")
-    proof = _prefix(first, second, read) if first.size != second.size and read else None
+    return _quorum_split(first, second, policy, _prefix(first, second, read))
+
+
+def quorum_split_path(
+    smaller: SignedCheckpoint, larger: SignedCheckpoint, policy: Policy, root: Hash, path: Sequence[Hash]
+) -> Evidence:
+    """Make the same of a consistency proof that leads to the larger head from ``root``, not from the smaller head."""
+    return _quorum_split(smaller, larger, policy, Prefix(root, tuple(path)))
+
+
+def _quorum_split(one: SignedCheckpoint, other: SignedCheckpoint, policy: Policy, proof: Prefix | None) -> Evidence:
     logs = _log_keys(one, other) | frozenset(policy.log_keys(one.origin))
-    notes = (_kept(side, logs | frozenset(policy.witness_keys)) for side in (first, second))
+    notes = (_kept(side, logs | frozenset(policy.witness_keys)) for side in (one, other))
     return _verified(Evidence(EvidenceType.QUORUM_SPLIT, tuple(notes), proof), one, logs, policy)
 
 
