@@ -8,12 +8,37 @@ signatures are not reproducible, is signed once: ``mldsa44.json`` keeps its sign
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
 
-from tests.forks import CertificateLogKey, Tree, leaves
-from tlog.checkpoint import Checkpoint
+from specs.vectors.evidence_edges import Edges
+from specs.vectors.evidence_parts import (
+    CT,
+    FORK,
+    KEYS,
+    LABELS,
+    LOG,
+    LOG_2,
+    LOG_MLDSA,
+    MAIN,
+    ORIGIN,
+    POLICIES,
+    POLICY,
+    SECOND_LOG,
+    STRANGER,
+    TIME,
+    W1,
+    W1_MLDSA,
+    W2,
+    W3,
+    Maker,
+    Signatures,
+    Vector,
+    ascending,
+    pair_of,
+    replaced,
+)
+from tests.forks import Tree, leaves
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
 from tlog.evidence import (
     MAX_HASHES,
@@ -34,17 +59,14 @@ from tlog.evidence import (
     verify_evidence,
 )
 from tlog.hashing import EMPTY_ROOT, TreeHead, leaf_hash
-from tlog.keys import KeyType, SignerKey
-from tlog.note import Note, SignatureLine, message_to_sign, signature_line
+from tlog.note import SignatureLine
 from tlog.policy import Policy
 from tlog.proofs import prove_consistency, prove_inclusion
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import encode_base64
 
 FOLDER = Path(__file__).parent / "evidence"
 SUFFIX = ".tlog-evidence"
-ORIGIN = "log.example/one"
-TIME = 1767139200  # 2025-12-31T00:00:00Z
 
 ABOUT = (
     "Evidence bundles of specs/evidence.md. Leaf i of the main tree is the entry 'main <i>', of the fork 'fork <i>'; "
@@ -55,80 +77,11 @@ ABOUT = (
     "'proof' what was signed is no contradiction."
 )
 
-AnyKey = SignerKey | CertificateLogKey
-
-
-def _key(name: str, type_: KeyType, number: int = 1) -> SignerKey:
-    return SignerKey(
-        name, type_, sha256(f"evidence vectors: {name}, type {type_.value}, key {number}".encode()).digest()
-    )
-
-
-LOG = _key(ORIGIN, KeyType.ED25519)
-LOG_2 = _key(ORIGIN, KeyType.ED25519, 2)
-LOG_MLDSA = _key(ORIGIN, KeyType.COSIGNATURE_MLDSA44)
-CT = CertificateLogKey(ORIGIN)
-SECOND_LOG = _key("log.example/two", KeyType.ED25519)
-W1 = _key("witness.example/w1", KeyType.COSIGNATURE_ED25519)
-W2 = _key("witness.example/w2", KeyType.COSIGNATURE_ED25519)
-W3 = _key("witness.example/w3", KeyType.COSIGNATURE_ED25519)
-W1_MLDSA = _key("witness.example/w1", KeyType.COSIGNATURE_MLDSA44)
-STRANGER = _key("witness.example/stranger", KeyType.COSIGNATURE_ED25519)
-
-KEYS: dict[str, AnyKey] = {
-    "log": LOG,
-    "log-second-key": LOG_2,
-    "log-mldsa44": LOG_MLDSA,
-    "log-rfc6962": CT,
-    "second-log": SECOND_LOG,
-    "w1": W1,
-    "w2": W2,
-    "w3": W3,
-    "w1-mldsa44": W1_MLDSA,
-}
-LABELS = {key.verifier_key: label for label, key in KEYS.items()}
-POLICY = (
-    f"log {LOG.verifier_key}\n"
-    f"witness w1 {W1.verifier_key}\nwitness w2 {W2.verifier_key}\nwitness w3 {W3.verifier_key}\n"
-    "group two-of-three 2 w1 w2 w3\nquorum two-of-three\n"
-)
-POLICIES = {"two-of-three": POLICY}
-
-MAIN = Tree(leaves(101))
-FORK = Tree(leaves(70, "fork", common=40))
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """One bundle and the trusted input it is judged with."""
-
-    name: str
-    about: str
-    bundle: bytes
-    keys: tuple[str, ...] = ("log",)
-    policy: str | None = None
-    origin: str | None = None
-
-
-@dataclass(slots=True)
-class Signatures:
-    """The signatures of the one scheme that never makes the same twice."""
-
-    known: dict[str, str]
-    used: dict[str, str] = field(default_factory=dict)
-
-    def sign(self, key: SignerKey, message: bytes) -> bytes:
-        """Return the signature that was kept, or make one and keep it."""
-        name = sha256(message).hexdigest()
-        made = self.known.get(name) or key.sign(message).hex()
-        self.used[name] = made
-        return bytes.fromhex(made)
-
 
 def files(kept: str = "{}") -> dict[str, bytes]:
     """All files of the vectors by their path in the folder; ``kept`` is the text of the mldsa44.json there."""
     signatures = Signatures(json.loads(kept))
-    vectors = list(_Maker(signatures).vectors())
+    vectors = [*_Maker(signatures).vectors(), *Edges(signatures).vectors()]
     index = {
         "about": ABOUT,
         "keys": {label: str(key.verifier_key) for label, key in KEYS.items()},
@@ -207,27 +160,8 @@ def _opening(tree: Tree, index: int, size: int) -> Opening:
     return Opening(tree.rows[0][index], tuple(prove_inclusion(index, size, tree.read)))
 
 
-def _ascending(one: SignedCheckpoint, other: SignedCheckpoint) -> tuple[SignedCheckpoint, SignedCheckpoint]:
-    return (one, other) if (one.size, one.root_hash) <= (other.size, other.root_hash) else (other, one)
-
-
-def _pair(
-    type_: EvidenceType, first: SignedCheckpoint, second: SignedCheckpoint, prefix: Prefix | None = None
-) -> bytes:
-    return Evidence(type_, (first.note, second.note), prefix).format()
-
-
-def _replaced(bundle: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
-    if old not in bundle:
-        raise AssertionError("nothing to replace")
-    return bundle.replace(old, new, count)
-
-
-class _Maker:
+class _Maker(Maker):
     """Makes every vector, good ones first."""
-
-    def __init__(self, signatures: Signatures) -> None:
-        self._signatures = signatures
 
     def vectors(self) -> Iterator[Vector]:
         yield from self._good_against_logs()
@@ -238,31 +172,6 @@ class _Maker:
         yield from self._not_a_quorum_split()
         yield from self._no_contradiction()
         yield from self._no_contradiction_by_proof()
-
-    def head(
-        self,
-        tree: TreeHead,
-        *keys: AnyKey,
-        time: int = TIME,
-        origin: str = ORIGIN,
-        extensions: tuple[bytes, ...] = (),
-    ) -> SignedCheckpoint:
-        checkpoint = Checkpoint(origin, tree.size, tree.root_hash, extensions)
-        note = Note(checkpoint.format(), tuple(self.line(checkpoint, key, time) for key in keys))
-        return open_checkpoint(note, [key.verifier_key for key in keys])
-
-    def line(self, checkpoint: Checkpoint, key: AnyKey, time: int) -> SignatureLine:
-        if isinstance(key, CertificateLogKey):
-            return key.line(checkpoint, 1000 * time)
-        message = message_to_sign(key.verifier_key, checkpoint.format(), time)
-        sign = self._signatures.sign if key.type is KeyType.COSIGNATURE_MLDSA44 else SignerKey.sign
-        return signature_line(key.verifier_key, time, sign(key, message))
-
-    def main(self, size: int, *keys: AnyKey, time: int = TIME, origin: str = ORIGIN) -> SignedCheckpoint:
-        return self.head(MAIN.head(size), *(keys or (LOG,)), time=time, origin=origin)
-
-    def fork(self, size: int, *keys: AnyKey, time: int = TIME, origin: str = ORIGIN) -> SignedCheckpoint:
-        return self.head(FORK.head(size), *(keys or (LOG,)), time=time, origin=origin)
 
     def example(self) -> Evidence:
         main, fork = Tree(leaves(5)), Tree(leaves(3, "fork", common=2))
@@ -297,7 +206,7 @@ class _Maker:
         yield Vector(
             "good/same-size-one-key-signed-both",
             "the key that signed both notes is accused, though another key's line comes first",
-            _pair(EvidenceType.SAME_SIZE, self.head(low, LOG_2, LOG), self.head(high, LOG)),
+            pair_of(EvidenceType.SAME_SIZE, self.head(low, LOG_2, LOG), self.head(high, LOG)),
             ("log", "log-second-key"),
         )
         one = self.head(MAIN.head(60), LOG, extensions=(b"--", b"hash --"))
@@ -307,11 +216,11 @@ class _Maker:
             "extension lines that look like a separator",
             same_size(one, other).format(),
         )
-        one, other = _ascending(self.main(60, STRANGER, LOG), self.fork(60, LOG, STRANGER))
+        one, other = ascending(self.main(60, STRANGER, LOG), self.fork(60, LOG, STRANGER))
         yield Vector(
             "good/same-size-unknown-lines",
             "lines of a key that is not trusted are ignored",
-            _pair(EvidenceType.SAME_SIZE, one, other),
+            pair_of(EvidenceType.SAME_SIZE, one, other),
         )
         yield Vector(
             "good/same-size-key-name-is-not-the-origin",
@@ -394,55 +303,55 @@ class _Maker:
         for name, about, bundle in (
             ("empty", "no bytes", b""),
             ("no-empty-line", "the header does not end", header + b"\n"),
-            ("another-version", "a version nobody knows yet", _replaced(good, b"@v1", b"@v2", 1)),
+            ("another-version", "a version nobody knows yet", replaced(good, b"@v1", b"@v2", 1)),
             ("only-a-version", "no type", b"tlog-evidence@v1\n\n" + rest),
-            ("unknown-type", "a reserved type", _replaced(good, b"non-consistent", b"rotation", 1)),
-            ("type-in-capitals", "types are lower case", _replaced(self.same_size(), b"same-size", b"SAME-SIZE", 1)),
-            ("carriage-returns", "lines end with LF alone", _replaced(good, b"\n", b"\r\n")),
-            ("no-root", "a proof without its root", _replaced(good, header.split(b"\n")[2] + b"\n", b"")),
+            ("unknown-type", "a reserved type", replaced(good, b"non-consistent", b"rotation", 1)),
+            ("type-in-capitals", "types are lower case", replaced(self.same_size(), b"same-size", b"SAME-SIZE", 1)),
+            ("carriage-returns", "lines end with LF alone", replaced(good, b"\n", b"\r\n")),
+            ("no-root", "a proof without its root", replaced(good, header.split(b"\n")[2] + b"\n", b"")),
             ("no-hash", "a proof without hashes", b"\n".join(header.split(b"\n")[:3]) + b"\n\n" + rest),
-            ("hash-before-root", "fields out of order", _replaced(good, b"root ", first_hash + b"\nroot ", 1)),
-            ("two-roots", "a field twice", _replaced(good, b"root ", root + b"\nroot ", 1)),
+            ("hash-before-root", "fields out of order", replaced(good, b"root ", first_hash + b"\nroot ", 1)),
+            ("two-roots", "a field twice", replaced(good, b"root ", root + b"\nroot ", 1)),
             (
                 "root-for-same-size",
                 "a field that the type does not have",
-                _replaced(self.same_size(), b"size\n", b"size\n" + root + b"\n", 1),
+                replaced(self.same_size(), b"size\n", b"size\n" + root + b"\n", 1),
             ),
             (
                 "hash-without-root",
                 "a quorum split with half a proof",
-                _replaced(split, split.split(b"\n")[2] + b"\n", b"", 1),
+                replaced(split, split.split(b"\n")[2] + b"\n", b"", 1),
             ),
-            ("trailing-space", "a space behind a field", _replaced(good, first_hash, first_hash + b" ", 1)),
-            ("two-spaces", "two spaces before a value", _replaced(good, b"root ", b"root  ", 1)),
-            ("short-hash", "a hash of 31 bytes", _replaced(good, first_hash, b"hash " + encode_base64(bytes(31)), 1)),
-            ("hash-without-padding", "base64 without its padding", _replaced(good, first_hash, first_hash[:-1], 1)),
+            ("trailing-space", "a space behind a field", replaced(good, first_hash, first_hash + b" ", 1)),
+            ("two-spaces", "two spaces before a value", replaced(good, b"root ", b"root  ", 1)),
+            ("short-hash", "a hash of 31 bytes", replaced(good, first_hash, b"hash " + encode_base64(bytes(31)), 1)),
+            ("hash-without-padding", "base64 without its padding", replaced(good, first_hash, first_hash[:-1], 1)),
             (
                 "non-canonical-base64",
                 "last bits that are not zero",
-                _replaced(good, first_hash, _sloppy(first_hash), 1),
+                replaced(good, first_hash, _sloppy(first_hash), 1),
             ),
-            ("too-many-hashes", "65 hashes", _replaced(good, first_hash, b"\n".join([path] * (MAX_HASHES + 1)), 1)),
-            ("openings-without-level", "a field is missing", _replaced(opened, b"level 2\n", b"", 1)),
+            ("too-many-hashes", "65 hashes", replaced(good, first_hash, b"\n".join([path] * (MAX_HASHES + 1)), 1)),
+            ("openings-without-level", "a field is missing", replaced(opened, b"level 2\n", b"", 1)),
             (
                 "openings-leading-zero",
                 "a decimal with a leading zero",
-                _replaced(opened, b"level 2\n", b"level 02\n", 1),
+                replaced(opened, b"level 2\n", b"level 02\n", 1),
             ),
             (
                 "openings-level-too-large",
                 "a decimal above 2^63 - 1",
-                _replaced(opened, b"level 2\n", b"level %d\n" % 2**63, 1),
+                replaced(opened, b"level 2\n", b"level %d\n" % 2**63, 1),
             ),
             (
                 "openings-three-nodes",
                 "one opening too many",
-                _replaced(opened, b"node ", b"node " + path[5:] + b"\nnode ", 1),
+                replaced(opened, b"node ", b"node " + path[5:] + b"\nnode ", 1),
             ),
             (
                 "openings-index-before-level",
                 "fields out of order",
-                _replaced(opened, b"level 2\nindex 12\n", b"index 12\nlevel 2\n", 1),
+                replaced(opened, b"level 2\nindex 12\n", b"index 12\nlevel 2\n", 1),
             ),
         ):
             yield Vector(f"format/{name}", about, bundle)
@@ -454,34 +363,34 @@ class _Maker:
         one = bad_empty_head(self.head(TreeHead(0, leaf_hash(b"not empty")), LOG)).format()
         line = second.rpartition(b"\n\n")[2]
         for name, about, bundle in (
-            ("no-separator", "two notes without a line between them", _replaced(good, b"\n--\n", b"\n")),
-            ("long-separator", "three hyphens", _replaced(good, b"\n--\n", b"\n---\n")),
+            ("no-separator", "two notes without a line between them", replaced(good, b"\n--\n", b"\n")),
+            ("long-separator", "three hyphens", replaced(good, b"\n--\n", b"\n---\n")),
             (
                 "separator-before-signatures",
                 "a note without signature lines",
-                _replaced(good, b"\n\n\xe2", b"\n\n--\n\xe2", 1),
+                replaced(good, b"\n\n\xe2", b"\n\n--\n\xe2", 1),
             ),
             ("no-second-note", "nothing behind the separator", header + b"\n\n" + first + b"\n--\n"),
             ("three-notes", "a third note", good + b"--\n" + second),
             (
                 "two-notes-for-one",
                 "two notes where the type has one",
-                _replaced(self.same_size(), b"same-size", b"bad-empty-head", 1),
+                replaced(self.same_size(), b"same-size", b"bad-empty-head", 1),
             ),
-            ("one-note-for-two", "one note where the type has two", _replaced(one, b"bad-empty-head", b"same-size", 1)),
+            ("one-note-for-two", "one note where the type has two", replaced(one, b"bad-empty-head", b"same-size", 1)),
             ("no-last-line-feed", "the last line does not end", good[:-1]),
             ("empty-last-line", "an empty line at the end", good + b"\n"),
-            ("size-leading-zero", "the checkpoint's size has a leading zero", _replaced(good, b"\n101\n", b"\n0101\n")),
-            ("empty-extension-line", "a checkpoint with an empty line", _replaced(good, b"\n\n\xe2", b"\n\n\n\xe2", 1)),
-            ("checkpoint-of-two-lines", "a note that is no checkpoint", _replaced(good, b"\n101\n", b"\n")),
+            ("size-leading-zero", "the checkpoint's size has a leading zero", replaced(good, b"\n101\n", b"\n0101\n")),
+            ("empty-extension-line", "a checkpoint with an empty line", replaced(good, b"\n\n\xe2", b"\n\n\n\xe2", 1)),
+            ("checkpoint-of-two-lines", "a note that is no checkpoint", replaced(good, b"\n101\n", b"\n")),
             (
                 "malformed-line-of-an-unknown-key",
                 "every signature line has to parse",
-                good + _replaced(line, b" ", b"", 1),
+                good + replaced(line, b" ", b"", 1),
             ),
             ("signature-of-four-bytes", "nothing behind the key ID", good + "— stranger.example AAAAAA==\n".encode()),
-            ("not-utf8", "a byte that is no UTF-8", _replaced(good, b"\n101\n", b"\n101\n\xff\n")),
-            ("control-character", "a tab in an extension line", _replaced(good, b"\n101\n", b"\n101\n\t\n")),
+            ("not-utf8", "a byte that is no UTF-8", replaced(good, b"\n101\n", b"\n101\n\xff\n")),
+            ("control-character", "a tab in an extension line", replaced(good, b"\n101\n", b"\n101\n\t\n")),
         ):
             yield Vector(f"format/{name}", about, bundle)
 
@@ -498,13 +407,13 @@ class _Maker:
         yield Vector(
             "signature/changed-size",
             "a size that nobody signed",
-            _replaced(self.non_consistent(), b"\n101\n", b"\n100\n"),
+            replaced(self.non_consistent(), b"\n101\n", b"\n100\n"),
         )
         yield Vector("signature/changed-time", "a time that nobody signed", _later(rolled, 1), ("w1",))
         yield Vector(
             "signature/changed-origin",
             "an origin that nobody signed, in both notes",
-            _replaced(cosigned.format(), ORIGIN.encode(), b"log.example/two"),
+            replaced(cosigned.format(), ORIGIN.encode(), b"log.example/two"),
             ("w1",),
         )
         yield Vector(
@@ -513,29 +422,29 @@ class _Maker:
             _with_stray_line(same, self.main(59, LOG_2)),
             ("log", "log-second-key"),
         )
-        one, other = _ascending(self.main(60, LOG), self.fork(60, W1))
+        one, other = ascending(self.main(60, LOG), self.fork(60, W1))
         yield Vector(
             "signature/log-and-witness-disagree",
             "each of the two said one thing",
-            _pair(EvidenceType.SAME_SIZE, one, other),
+            pair_of(EvidenceType.SAME_SIZE, one, other),
             ("log", "w1"),
         )
         yield Vector(
             "signature/cosigner-accused-as-log",
             "a key of type 0x04 is never a log's",
-            _pair(EvidenceType.SAME_SIZE, *_ascending(self.main(60, W1), self.fork(60, W1))),
+            pair_of(EvidenceType.SAME_SIZE, *ascending(self.main(60, W1), self.fork(60, W1))),
             ("w1",),
         )
         yield Vector(
             "signature/log-accused-as-cosigner",
             "a key of type 0x01 is never a cosigner's",
-            _pair(EvidenceType.COSIGNER_SAME_SIZE, *_ascending(self.main(60), self.fork(60))),
+            pair_of(EvidenceType.COSIGNER_SAME_SIZE, *ascending(self.main(60), self.fork(60))),
         )
-        one, other = _ascending(self.main(60, LOG), self.fork(60, SECOND_LOG))
+        one, other = ascending(self.main(60, LOG), self.fork(60, SECOND_LOG))
         yield Vector(
             "signature/one-log-frames-another",
             "a key speaks for the origin that is its name",
-            _pair(EvidenceType.SAME_SIZE, one, other),
+            pair_of(EvidenceType.SAME_SIZE, one, other),
             ("log", "second-log"),
         )
         yield Vector(
@@ -544,21 +453,21 @@ class _Maker:
             same_size(self.main(60, SECOND_LOG), self.fork(60, SECOND_LOG)).format(),
             ("second-log",),
         )
-        one, other = _ascending(self.main(60, W1), self.fork(60, W2))
+        one, other = ascending(self.main(60, W1), self.fork(60, W2))
         yield Vector(
             "signature/two-cosigners",
             "cosigners do not answer for each other",
-            _pair(EvidenceType.COSIGNER_SAME_SIZE, one, other),
+            pair_of(EvidenceType.COSIGNER_SAME_SIZE, one, other),
             ("w1", "w2"),
         )
-        one, other = _ascending(self.main(60, W1), self.fork(60, W1_MLDSA))
+        one, other = ascending(self.main(60, W1), self.fork(60, W1_MLDSA))
         yield Vector(
             "signature/two-keys-of-a-cosigner",
             "nor do two keys of one name",
-            _pair(EvidenceType.COSIGNER_SAME_SIZE, one, other),
+            pair_of(EvidenceType.COSIGNER_SAME_SIZE, one, other),
             ("w1", "w1-mldsa44"),
         )
-        pair = _pair(EvidenceType.LOG_ROLLBACK, self.main(60, LOG_MLDSA), self.main(50, CT, time=TIME + 1))
+        pair = pair_of(EvidenceType.LOG_ROLLBACK, self.main(60, LOG_MLDSA), self.main(50, CT, time=TIME + 1))
         yield Vector(
             "signature/rollback-by-two-keys", "two clocks are not compared", pair, ("log-mldsa44", "log-rfc6962")
         )
@@ -613,59 +522,64 @@ class _Maker:
         yield Vector(
             "proof/same-root",
             "one head, two times",
-            _pair(EvidenceType.COSIGNER_SAME_SIZE, self.main(60, W1), self.main(60, W1, time=TIME + 1)),
+            pair_of(EvidenceType.COSIGNER_SAME_SIZE, self.main(60, W1), self.main(60, W1, time=TIME + 1)),
             ("w1",),
         )
         other = self.head(MAIN.head(60), LOG, extensions=(b"another text",))
         yield Vector(
             "proof/same-root-other-extension-lines",
             "extension lines are no statement about the tree",
-            _pair(EvidenceType.SAME_SIZE, self.main(60), other),
+            pair_of(EvidenceType.SAME_SIZE, self.main(60), other),
         )
         yield Vector(
-            "proof/not-the-same-size", "two sizes", _pair(EvidenceType.SAME_SIZE, self.main(59), self.fork(60))
+            "proof/not-the-same-size", "two sizes", pair_of(EvidenceType.SAME_SIZE, self.main(59), self.fork(60))
         )
-        one, other = _ascending(self.main(60), self.fork(60))
-        yield Vector("proof/same-size-wrong-order", "the larger root first", _pair(EvidenceType.SAME_SIZE, other, one))
-        one, other = _ascending(self.main(60, W1), self.fork(60, W1, origin="log.example/two"))
+        one, other = ascending(self.main(60), self.fork(60))
         yield Vector(
-            "proof/two-origins", "two logs have two trees", _pair(EvidenceType.COSIGNER_SAME_SIZE, one, other), ("w1",)
+            "proof/same-size-wrong-order", "the larger root first", pair_of(EvidenceType.SAME_SIZE, other, one)
+        )
+        one, other = ascending(self.main(60, W1), self.fork(60, W1, origin="log.example/two"))
+        yield Vector(
+            "proof/two-origins",
+            "two logs have two trees",
+            pair_of(EvidenceType.COSIGNER_SAME_SIZE, one, other),
+            ("w1",),
         )
         rollback = EvidenceType.COSIGNER_ROLLBACK
         yield Vector(
             "proof/rollback-at-the-same-time",
             "equal seconds prove nothing",
-            _pair(rollback, self.main(60, W1), self.main(59, W1)),
+            pair_of(rollback, self.main(60, W1), self.main(59, W1)),
             ("w1",),
         )
         yield Vector(
             "proof/rollback-wrong-order",
             "the later one first",
-            _pair(rollback, self.main(59, W1, time=TIME + 1), self.main(60, W1)),
+            pair_of(rollback, self.main(59, W1, time=TIME + 1), self.main(60, W1)),
             ("w1",),
         )
         yield Vector(
             "proof/rollback-time-zero",
             "time 0 makes no claim",
-            _pair(rollback, self.main(60, W1_MLDSA, time=0), self.main(59, W1_MLDSA)),
+            pair_of(rollback, self.main(60, W1_MLDSA, time=0), self.main(59, W1_MLDSA)),
             ("w1-mldsa44",),
         )
         yield Vector(
             "proof/growth",
             "a larger tree a second later",
-            _pair(rollback, self.main(59, W1), self.main(60, W1, time=TIME + 1)),
+            pair_of(rollback, self.main(59, W1), self.main(60, W1, time=TIME + 1)),
             ("w1",),
         )
         yield Vector(
             "proof/refresh",
             "the same size a second later",
-            _pair(rollback, self.main(60, W1), self.main(60, W1, time=TIME + 1)),
+            pair_of(rollback, self.main(60, W1), self.main(60, W1, time=TIME + 1)),
             ("w1",),
         )
         yield Vector(
             "proof/rollback-without-time",
             "a cache can replay a plain signature",
-            _pair(EvidenceType.LOG_ROLLBACK, self.main(60), self.main(59)),
+            pair_of(EvidenceType.LOG_ROLLBACK, self.main(60), self.main(59)),
         )
         split = Evidence.parse(self.quorum_split())
         yield Vector(
@@ -703,11 +617,11 @@ class _Maker:
                 (self.head(TreeHead(0, EMPTY_ROOT), LOG), larger, Prefix(right, path)),
             ),
         ):
-            yield Vector(f"proof/non-consistent-{name}", about, _pair(type_, *pair))
+            yield Vector(f"proof/non-consistent-{name}", about, pair_of(type_, *pair))
         power = tuple(prove_consistency(64, 101, MAIN.read))
-        honest = _pair(type_, self.main(64), larger, Prefix(MAIN.head(64).root_hash, power))
+        honest = pair_of(type_, self.main(64), larger, Prefix(MAIN.head(64).root_hash, power))
         yield Vector("proof/non-consistent-consistent-power-of-two", "an honest log and an honest proof", honest)
-        wrong_root = _pair(type_, self.fork(64), larger, Prefix(wrong, power))
+        wrong_root = pair_of(type_, self.fork(64), larger, Prefix(wrong, power))
         yield Vector(
             "proof/non-consistent-wrong-root-power-of-two", "the root is the first hash of the proof", wrong_root
         )

@@ -36,6 +36,14 @@ HEADERS = {
 }
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
+LOW_ORDER = [  # y of points of low order, the sign of x left out
+    bytes(32),
+    b"\1" + bytes(31),
+    b"\xec" + b"\xff" * 30 + b"\x7f",
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+]
+
 
 class RefusedError(Exception):
     """The evidence convicts nobody; the argument is the kind of reason."""
@@ -146,7 +154,7 @@ Keys = dict[str, tuple[str, bytes, int, bytes]]
 
 def roles(origin: str, vkeys: list[str], policy: str | None, named: str | None) -> tuple[Keys, Keys]:
     keys = {vkey: parse_vkey(vkey) for vkey in vkeys}
-    listed = [line.split() for line in (policy or "").splitlines()]
+    listed = [line.split() for line in (policy or "").splitlines() if not line.startswith("#")]
     witnesses = {line[2]: parse_vkey(line[2]) for line in listed if line[0] == "witness"}
     policy_logs = {line[1]: parse_vkey(line[1]) for line in listed if line[0] == "log"}
     logs = {vkey: key for vkey, key in keys.items() if is_log(key, origin) and (named or key[0] == origin)}
@@ -184,11 +192,13 @@ def check(note: dict[str, Any], key: tuple[str, bytes, int, bytes], body: bytes)
     size = note["size"].to_bytes(8, "big")
     try:
         if type_ == 1:
-            Ed25519PublicKey.from_public_bytes(public).verify(body, note["text"])
+            verify_ed25519(public, body, note["text"])
+        elif type_ == 2:
+            load_der_public_key(public).verify(body, note["text"], ECDSA(SHA256()))  # type: ignore[union-attr,call-arg,arg-type]
         elif type_ == 4:
-            message = b"cosignature/v1\ntime %d\n%s" % (time, note["text"])
-            Ed25519PublicKey.from_public_bytes(public).verify(body[8:], message)
+            verify_ed25519(public, body[8:], b"cosignature/v1\ntime %d\n%s" % (time, note["text"]))
         elif type_ == 5:
+            require(name == note["origin"], "signature")
             require(not note["extended"] and body[8:10] == b"\x04\x03", "signature")
             require(int.from_bytes(body[10:12], "big") == len(body[12:]), "signature")
             message = b"\x00\x01" + body[:8] + size + note["root"]
@@ -200,6 +210,11 @@ def check(note: dict[str, Any], key: tuple[str, bytes, int, bytes], body: bytes)
     except InvalidSignature:
         raise RefusedError("signature") from None
     return time
+
+
+def verify_ed25519(public: bytes, signature: bytes, message: bytes) -> None:
+    require(signature[:31] + bytes([signature[31] & 0x7F]) not in LOW_ORDER if len(signature) == 64 else 0, "signature")
+    Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
 
 
 def prefixed(name: str) -> bytes:
@@ -293,16 +308,21 @@ def quorum(first: dict[str, Any], second: dict[str, Any], policy: str | None) ->
 
 
 def parties(note: dict[str, Any], policy: str) -> set[str]:
-    lines = [line.split() for line in policy.splitlines()]
+    lines = [line.split() for line in policy.splitlines() if not line.startswith("#")]
     times = dict(note["by"])
-    reached = {line[1] for line in lines if line[0] == "witness" and times.get(line[2])}
-    names = {parse_vkey(line[2])[0] for line in lines if line[0] == "witness" and line[1] in reached}
+    witnesses = {line[1]: (parse_vkey(line[2])[0], times.get(line[2])) for line in lines if line[0] == "witness"}
+    reached = {line for line, (name, time) in witnesses.items() if time and name != note["origin"]}
+    names = {witnesses[line][0] for line in reached}
     for line in lines:
-        if line[0] == "group" and len(reached & set(line[3:])) >= int(line[2]):
+        if line[0] == "group" and len(reached & set(line[3:])) >= least(line):
             reached.add(line[1])
         if line[0] == "quorum":
-            require(line[1] in reached, "signature")
+            require(line[1] in {*reached, "none"}, "signature")
     return names
+
+
+def least(group: list[str]) -> int:
+    return {"any": 1, "all": len(group[3:])}.get(group[2]) or int(group[2])
 
 
 # Section 5.
