@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_witness_hostile import Running, running
+from tests.e2e.witness_process import Running, running
 from tests.witness_logs import submission
 from tlog.note import parse_signature_lines
 
