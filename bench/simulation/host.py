@@ -124,7 +124,7 @@ class Watcher(Protocol):
         """The branch is about to move."""
         ...
 
-    def keeps(self, held: Held) -> None:
+    def keeps(self, monitor: "Monitor", held: Held) -> None:
         """Somebody is convicted."""
         ...
 
@@ -340,7 +340,7 @@ class Monitor:
                 self.disk.settled.add((origin, head.size, head.root_hash))
             case Keep(held, _):
                 self._write()
-                self._watcher.keeps(held)
+                self._watcher.keeps(self, held)
                 self.disk.evidence[held.conviction.id] = held.bundle
                 self.convicted_at.setdefault(held.conviction.id, self._engine.now)
             case KeepTestimony(note, _):

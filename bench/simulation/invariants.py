@@ -16,11 +16,12 @@ I7, that a completeness watermark is right with as many liars as it allows for, 
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from bench.simulation import world
+from bench.simulation.engine import Engine
 from bench.simulation.host import Monitor
 from bench.simulation.world import Shape
 from gossip.core import Held, origin_id
@@ -58,10 +59,15 @@ LOOK_EVERY = 20  # steps between two looks at all pools of a monitor
 
 
 class Invariants:
-    """Watches the honest monitors of one run. ``guilty`` are the keys that somebody lies with."""
+    """Watches the honest monitors of one run. ``guilty`` are the keys that somebody lies with.
 
-    def __init__(self, guilty: Collection[VerifierKey], origins: Iterable[str]) -> None:
+    ``convicted`` tells of each accused key when which monitor first held evidence against it.
+    """
+
+    def __init__(self, engine: Engine, guilty: Collection[VerifierKey], origins: Iterable[str]) -> None:
         self.guilty = set(guilty)
+        self.convicted: dict[VerifierKey, dict[int, int]] = defaultdict(dict)
+        self._engine = engine
         self.checks: Counter[str] = Counter()
         self._origins = {origin_id(origin) for origin in origins}
         self._stated: dict[tuple[int, str], Statement] = {}
@@ -87,8 +93,9 @@ class Invariants:
             _hold(signed.size > before.size, "I5: a branch shrinks")
             _hold(world.head(name, shape, before.size) == before.head, "I5: a branch is replaced by another one")
 
-    def keeps(self, held: Held) -> None:
+    def keeps(self, monitor: Monitor, held: Held) -> None:
         self.checks["I1"] += 1
+        self.convicted[held.conviction.accused].setdefault(monitor.number, self._engine.now)
         _hold(held.conviction.accused in self.guilty, "I1: an honest key is convicted")
 
     def states(self, monitor: Monitor, statement: Statement) -> None:

@@ -19,6 +19,10 @@ from gossip.messages import Known, Message, format_message, parse_message
 MAX_REMEMBERED = 100_000
 
 
+Separates = Callable[[bytes, bytes], bool]
+"""Tells whether a cut lies on the way from one to another."""
+
+
 class Participant(Protocol):
     """Whoever has an address: a monitor, or somebody who only looks like one."""
 
@@ -72,7 +76,7 @@ class Network:
         self._seed = seed
         self._loss = streams["loss"]
         self._delays: dict[tuple[bytes, bytes], int] = {}
-        self._cuts: list[Callable[[bytes, bytes], bool]] = []
+        self._cuts: list[Separates] = []
         self._wires: dict[Known, _Wire] = {}
 
     def join(self, participant: Participant) -> None:
@@ -80,11 +84,11 @@ class Network:
         self._participants[participant.id] = participant
         self.traffic[participant.id] = Traffic()
 
-    def cut(self, separates: Callable[[bytes, bytes], bool]) -> None:
+    def cut(self, separates: Separates) -> None:
         """Let nothing through from one to another where this says so."""
         self._cuts.append(separates)
 
-    def heal(self, separates: Callable[[bytes, bytes], bool]) -> None:
+    def heal(self, separates: Separates) -> None:
         """Undo a cut."""
         self._cuts.remove(separates)
 

@@ -1,0 +1,176 @@
+"""What logs and witnesses do wrong in a story: to whom they show what, who is guilty then, and what must come of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bench.simulation import world
+from bench.simulation.engine import SECOND
+from bench.simulation.host import Monitor
+from bench.simulation.world import EPOCH, MAIN, Shape, SimLog, View
+from gossip.core import HeadSeen, origin_id
+from gossip.core.state import UNSERVED, WRONG_ENTRIES
+from tlog.hashing import Hash, TreeHead
+
+MAIN_SHAPE = Shape(MAIN, 0, 600)
+FORK = Shape("fork", 310, 600)
+OLD_FORK = Shape("old", 150, 600)  # parts from the main history inside the first tile
+PRIVATE = Shape("private", 340, 600)
+FIRST_SIZE, GROWTH, PUBLISH_EVERY, LAST_SIZE = 300, 10, 5, 420
+LIE_AT = 22  # seconds: the log shows ``SHOWN`` entries then
+SHOWN = 340
+LARGER = 380  # what it shows 20 seconds later
+ABSURD = 2**40
+EVERYBODY = (1, 2, 3)
+
+
+@dataclass(slots=True)
+class Stage:
+    """What a lie has in its hands: the log, the honest monitors, and what is public by now."""
+
+    log: SimLog
+    monitors: Sequence[Monitor]
+    public: int = 0
+    frozen: bool = False
+    captives: set[int] = field(default_factory=set)
+
+    def publish(self, size: int, second: int) -> None:
+        """Show everybody a larger tree, unless the log froze what it shows."""
+        if self.frozen:
+            return
+        self.public = size
+        note = self.log.sign(world.head(self.log.origin, MAIN_SHAPE, size), EVERYBODY, EPOCH + second)
+        for monitor in self.monitors:
+            if monitor.number not in self.captives:
+                monitor.views[self.origin] = View(MAIN_SHAPE, size, note)
+
+    @property
+    def origin(self) -> bytes:
+        """The log's name in messages."""
+        return origin_id(self.log.origin)
+
+    def show(self, monitor: int, shape: Shape, size: int, witnesses: Sequence[int] = (), second: int = 0) -> None:
+        """Let a client show a monitor a head of some history."""
+        self.show_head(monitor, world.head(self.log.origin, shape, size), witnesses, second)
+
+    def show_head(self, monitor: int, head: TreeHead, witnesses: Sequence[int] = (), second: int = 0) -> None:
+        """Let a client show a monitor any head."""
+        note = self.log.sign(head, witnesses, EPOCH + second)
+        self.monitors[monitor].show(HeadSeen(self.origin, note))
+
+    def capture(self, monitor: int, shape: Shape, size: int, witnesses: Sequence[int]) -> None:
+        """Show a monitor another history from now on."""
+        self.captives.add(monitor)
+        note = self.log.sign(world.head(self.log.origin, shape, size), witnesses, EPOCH)
+        self.monitors[monitor].views[self.origin] = View(shape, size, note)
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """``convicted`` must be found out by everybody; further keys out of ``guilty`` may be. LOG stands for the log."""
+
+    play: Callable[[Stage], None]
+    guilty: tuple[str, ...] = ()
+    convicted: tuple[str, ...] = ()
+    alarm: str | None = None
+    at: int = LIE_AT
+
+
+LOG = "log"
+
+
+def witness_name(number: int) -> str:
+    """How ``Lie`` names a witness."""
+    return f"witness {number}"
+
+
+W1, W2, W3 = (witness_name(number) for number in EVERYBODY)
+
+
+def _nothing(stage: Stage) -> None:
+    pass
+
+
+def _same_size(stage: Stage) -> None:
+    stage.show(0, FORK, stage.public)
+
+
+def _smaller(stage: Stage) -> None:
+    stage.show(0, FORK, stage.public - 15)
+
+
+def _larger(stage: Stage) -> None:
+    stage.show(0, FORK, LARGER)
+
+
+def _private_extension(stage: Stage) -> None:
+    stage.show(0, PRIVATE, LARGER)
+
+
+def _huge(stage: Stage) -> None:
+    stage.show_head(0, TreeHead(ABSURD, Hash(b"\x07" * 32)))
+
+
+def _freeze(stage: Stage) -> None:
+    stage.show(0, FORK, LARGER)
+    stage.frozen = True
+
+
+def _split(stage: Stage) -> None:
+    stage.capture(0, FORK, LARGER, (1, 2))
+
+
+def _corrupt_tiles(stage: Stage) -> None:
+    """Serve wrong tiles to whom something has to be looked up that only a dropped tile tells."""
+    victim = stage.monitors[0]
+    victim.missing.add(0)
+    view = victim.views[stage.origin]
+    victim.views[stage.origin] = View(view.shape, view.size, view.note, corrupt=True)
+    stage.captives.add(0)
+    stage.show(0, OLD_FORK, 200)
+
+
+def _corrupt_entries(stage: Stage) -> None:
+    """Serve some monitors entries that are not what was signed, for a while."""
+    for monitor in stage.monitors[::2]:
+        note = stage.log.sign(world.head(stage.log.origin, MAIN_SHAPE, LAST_SIZE), EVERYBODY, EPOCH + LIE_AT)
+        monitor.views[stage.origin] = View(MAIN_SHAPE, LAST_SIZE, note, corrupt=True)
+
+
+def _rollback(stage: Stage) -> None:
+    stage.show(0, MAIN_SHAPE, SHOWN - GROWTH, (3,), LIE_AT)
+
+
+def _double(stage: Stage) -> None:
+    stage.show(0, FORK, SHOWN - 5, (3,), LIE_AT - 5)
+
+
+def _backdate(stage: Stage) -> None:
+    stage.show(0, FORK, LARGER, (3,), -1000)
+
+
+LIES: dict[str, Lie] = {
+    "honest": Lie(_nothing),
+    "same size": Lie(_same_size, (LOG,), (LOG,)),
+    "smaller": Lie(_smaller, (LOG,), (LOG,)),
+    "larger": Lie(_larger, (LOG,), (LOG,)),
+    "private extension": Lie(_private_extension, (LOG,), (LOG,)),
+    "huge size": Lie(_huge, (LOG,), alarm=UNSERVED),
+    "freezer": Lie(_freeze, (LOG,), alarm=UNSERVED),
+    "split quorum": Lie(_split, (LOG, W1, W2), (LOG,), at=0),
+    "tile corrupter": Lie(_corrupt_tiles, (LOG,), (LOG,)),
+    "entry corrupter": Lie(_corrupt_entries, alarm=WRONG_ENTRIES),
+    "rollback witness": Lie(_rollback, (W3,), (W3,)),
+    "double-cosigner": Lie(_double, (LOG, W3), (LOG, W3)),
+    "backdater": Lie(_backdate, (LOG, W3), (LOG, W3)),
+}
+
+SECONDS = (LAST_SIZE - FIRST_SIZE) // GROWTH * PUBLISH_EVERY
+"""How long the log grows."""
+
+
+def schedule(stage: Stage, lie: Lie, at: Callable[[int, Callable[[], None]], None]) -> None:
+    """Let the log grow, and the lie be told."""
+    for turn in range((LAST_SIZE - FIRST_SIZE) // GROWTH + 1):
+        size, second = FIRST_SIZE + turn * GROWTH, turn * PUBLISH_EVERY
+        at(second * SECOND, lambda size=size, second=second: stage.publish(size, second))  # type: ignore[misc]
+    at(lie.at * SECOND, lambda: lie.play(stage))
