@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from gossip.core import EvidenceShown, Log, MissingTile, OpeningShown, Weigh, origin_id
 from gossip.core.ledger import timestamped
+from gossip.messages import MAX_SIGNATURE_LINES
 from monitor.core import Verdict, View, judge
 from monitor.node import Monitor
 from monitor.views import Document
@@ -159,6 +160,9 @@ class Doors:
 
 
 def _opened(log: Log, note: Note) -> SignedCheckpoint:
+    if len(note.signatures) > MAX_SIGNATURE_LINES:
+        # Lines of unknown keys are dropped below, and so the machine would not see how many there were.
+        raise FormatError(f"the note has more than {MAX_SIGNATURE_LINES} signature lines")
     signed = open_checkpoint(note, (*log.keys, *log.policy.witness_keys)).verified_only()
     if not any(signed.signed_by(key) for key in log.keys):
         raise SignatureError("the log's signature is missing")
