@@ -12,6 +12,7 @@ import trio
 
 from runtime.keyfiles import write_signer_key
 from tests.keys import log_key
+from tlog.keys import SignerKey
 from tlog.policy import Policy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,8 +20,7 @@ ORIGIN = "log.example/one"
 KEY = log_key(ORIGIN)
 SECONDS = 60.0  # for an interpreter to start on a machine that is busy
 
-CONFIG = f"""\
-origin = "{ORIGIN}"
+CONFIG = """\
 listen = "127.0.0.1:0"
 operator_listen = "127.0.0.1:0"
 data = "data"
@@ -29,13 +29,13 @@ keys = ["log.key"]
 """
 
 
-def configure(directory: Path, policy: Policy | None = None, more: str = "") -> None:
+def configure(directory: Path, policy: Policy | None = None, more: str = "", key: SignerKey = KEY) -> None:
     """Write the key, the policy and the configuration."""
-    write_signer_key(directory / "log.key", KEY)
+    write_signer_key(directory / "log.key", key)
     if policy is not None:
         (directory / "policy.txt").write_bytes(policy.format())
         more += 'policy = "policy.txt"\n'
-    (directory / "log.toml").write_text(CONFIG + more)
+    (directory / "log.toml").write_text(f'origin = "{key.name}"\n{CONFIG}{more}')
 
 
 def command(directory: Path, verb: str) -> list[str]:
