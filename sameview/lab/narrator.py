@@ -67,7 +67,9 @@ class Narrator:
     def command(self, line: str, answer: str) -> None:
         """Show a command as it can be typed, whatever its length, and what it answered."""
         self._console.print(Text("    $ " + line, style="green"), soft_wrap=True)
-        for part in answer.strip().splitlines():
+        verdict, *details = answer.strip().splitlines() or [""]
+        self._indented(Text(verdict), 6)
+        for part in details:
             self._console.print(Text("      " + part), no_wrap=True, overflow="ellipsis")
 
     def check(self, report: Report, claim: str, held: bool) -> None:

@@ -12,13 +12,14 @@ from sameview.lab import federation
 from sameview.lab.federation import DECEIVED, FRONT, LIAR, MONITORS, monitor_name
 from sameview.lab.stage import Stage
 from tlog.evidence import EvidenceType
+from tlog.note import Note
 
 FIRST_ENTRIES = 60
 LATER_ENTRIES = 12
 QUIET_SECONDS = 3.0  # how long the honest federation is watched for a conviction that must not come
 
 CLIENT = "client"  # a viewer of the front that is no monitor
-FORK_AT = 40  # where the fork of one client departs: within the first 64 entries, so that these differ as a whole
+FORK_AT = 40  # where forks of what was verified depart: within the first 64 entries, so that these differ as a whole
 FORK_SIZE = 80
 FORGED_INDEX = 44
 BACK_DOOR = "release 9.9 of a program, with a back door for one user, variant"
@@ -70,8 +71,10 @@ async def rollback(stage: Stage) -> None:
     await trio.sleep(1)  # times are whole seconds, and within one of them nothing is later
     smaller = FIRST_ENTRIES - LATER_ENTRIES
     stage.step(f"The log forgets: it signed {size} entries, and now shows {_name(DECEIVED)} {smaller}")
-    stage.say("the tree is a true one, only an old one: nothing is forked. But the ML-DSA-44 line states the time, and")
-    stage.say("with it the log says that at this second it has no larger tree")
+    stage.say(
+        "the tree is a true one, only an old one: nothing is forked. But the ML-DSA-44 line states the time, and says "
+        "that at this second the log has no larger tree"
+    )
     stage.narrator.note(await stage.lie(DECEIVED, "rollback", {"size": smaller}))
     first_sight = await stage.first_sight(DECEIVED)
     stage.step("The monitor remembers what the same key signed before, convicts, and tells the others")
@@ -85,8 +88,10 @@ async def freeze(stage: Stage) -> None:
     await stage.lie(DECEIVED, "freeze")
     size = await stage.grow(LATER_ENTRIES)
     await stage.wait_verified(size, HONEST)
-    stage.say(f"{', '.join(map(_name, HONEST))} have verified {size} entries and tell {_name(DECEIVED)} so;")
-    stage.say("it sees the log's signature, and cannot get the entries")
+    stage.say(
+        f"{' and '.join(map(_name, HONEST))} have verified {size} entries and tell {_name(DECEIVED)}; it sees the "
+        "log's signature, and cannot get the entries"
+    )
     frozen = await stage.wait_alarm(DECEIVED)
     stage.narrator.table(
         {"monitor": "", "alarm": "bold", "about": ""}, [(_name(DECEIVED), one.kind, one.subject) for one in frozen]
@@ -116,31 +121,23 @@ async def private_fork(stage: Stage) -> None:
     stage.keep("client.entry", f"{BACK_DOOR} {FORGED_INDEX}".encode())
     proof = ("verify", "proof", "client.tlog-proof", "--entry", "client.entry", "--vkey", f"@{_log_vkey_file(stage)}")
     stage.check("to a client that trusts the log's key alone, the proof is perfect", await stage.sameview(*proof) == 0)
-    stage.say("so the client asks the monitors whether they see the same; it shows them not its entry, but the hash of")
-    stage.say("the whole subtree around it, from which nobody can tell which entry it looked at")
+    stage.say(
+        "so the client asks the monitors whether they see the same. It shows them not its entry but the hash of the "
+        "whole subtree around it: one of 64 entries, and nobody can tell which"
+    )
     asked = SystemClock().now_ms()
-    code = await stage.sameview(*ASK)
+    code = await stage.sameview(
+        "ask", "--policy", "monitors.txt", "--proof", "client.tlog-proof", "--entry", "client.entry"
+    )
     stage.check("the client is told of the fork, with exit code 1", code == 1)
     stage.step("One question was enough: the monitors have the log's signature under a tree that is not theirs")
     await stage.convicted_by_all(stage.log_vkeys, asked, "the log")
 
 
-ASK = (
-    "ask",
-    "client.checkpoint",
-    "--policy",
-    "monitors.txt",
-    "--proof",
-    "client.tlog-proof",
-    "--entry",
-    "client.entry",
-)
-
-
 async def lying_witness(stage: Stage) -> None:
-    size = FIRST_ENTRIES + LATER_ENTRIES
+    size = await _cosigned_by(stage, BAD_WITNESS) + LATER_ENTRIES
     stage.step(f"The log lies to {_name(DECEIVED)}, and the key of witness {BAD_WITNESS} cosigns both histories")
-    lie = {"at": FIRST_ENTRIES, "size": size, "cosigners": [BAD_WITNESS]}
+    lie = {"at": FORK_AT, "size": size, "cosigners": [BAD_WITNESS]}
     stage.narrator.note(await stage.lie(DECEIVED, "fork", lie))
     await stage.grow(LATER_ENTRIES)
     first_sight = await stage.first_sight(DECEIVED)
@@ -157,6 +154,15 @@ async def lying_witness(stage: Stage) -> None:
     )
 
 
+async def _cosigned_by(stage: Stage, witness: str) -> int:
+    """Let the log grow until a witness is among those whose cosignature it waited for; the size all verified then."""
+    size = await stage.size()
+    while f"witness.example/{witness}" not in {line.name for line in Note.parse(await stage.checkpoint()).signatures}:
+        size = await stage.grow(1)
+    await stage.wait_verified(size)
+    return size
+
+
 async def lying_monitor(stage: Stage) -> None:
     stage.step(f"A fourth monitor, {_name(LIAR)}, takes part in the gossip, and says to each what it likes")
     async with federation.running(stage.plan, [LIAR]):
@@ -166,12 +172,17 @@ async def lying_monitor(stage: Stage) -> None:
         say = f"{stage.plan.url(LIAR)}/lab/say"
         await stage.post(f"{say}/{HONEST[0]}", await stage.checkpoint())
         stage.say(f"to {_name(HONEST[0])}: the largest tree I have seen has {size} entries")
-        stage.say(f"a second later, to {_name(HONEST[1])}: the largest tree I have seen has {FIRST_ENTRIES} entries")
         first_sight = SystemClock().now_ms()
-        stage.narrator.note(await stage.post(f"{say}/{HONEST[1]}", smaller))
-    stage.say("both trees are the log's own, and both lines verify. A monitor answers for what it says: its view is a")
-    stage.say("cosignature, by the key of its observer")
-    stage.step("The monitors compare what it told them")
+        spoken = Note.parse(await stage.post(f"{say}/{HONEST[1]}", smaller))
+        stage.say(f"a second later, to {_name(HONEST[1])}: the largest tree I have seen has {FIRST_ENTRIES} entries")
+        await stage.post(f"{say}/{HONEST[0]}", smaller)
+        stage.say(f"and then the same to {_name(HONEST[0])}, which has not forgotten")
+    stage.narrator.note(Note(spoken.text, spoken.signatures[-1:]).format())
+    stage.say(
+        "both trees are the log's own, and both lines verify. But a monitor answers for what it says: its view is a "
+        "cosignature, by the key of its observer"
+    )
+    stage.step("Whoever was told both convicts it, and tells the others")
     observer = frozenset({stage.vkey(f"{LIAR}-observer")})
     await stage.convicted_by_all(observer, first_sight, f"monitor {LIAR}")
     stage.step("Nobody else has to suffer for it")

@@ -256,7 +256,7 @@ class Stage:
         )  # fmt: skip
         if shown:
             typed = [f'"$(cat {word[1:]})"' if word.startswith("@") else word for word in arguments]
-            self.narrator.command(f"sameview {' '.join(typed)}", _shortened(done.stdout.decode()))
+            self.narrator.command(f"sameview {' '.join(typed)}", done.stdout.decode())
         return done.returncode
 
     # The world.
@@ -302,8 +302,3 @@ def source_files(start: int, end: int) -> list[bytes]:
     if len(files) < end - start:
         raise AssertionError("there are fewer source files than the demo adds")
     return list(files)
-
-
-def _shortened(answer: str) -> str:
-    """An answer without the tails of long keys."""
-    return "\n".join(line if len(line) < 100 else line[:96] + " …" for line in answer.splitlines())
