@@ -206,10 +206,11 @@ class Monitor:
             if line:
                 self._take(Stated(origin, line))
 
-    def show(self, event: Event) -> None:
-        """Let a client or a witness show something."""
+    def show(self, event: Event) -> bool:
+        """Let a client or a witness show something; tell whether it was taken in."""
         if self.up:
             self._take(event)
+        return self.up
 
     def crash(self) -> None:
         """Go down at once."""

@@ -29,6 +29,7 @@ class Stage:
 
     log: SimLog
     monitors: Sequence[Monitor]
+    later: Callable[[int, Callable[[], None]], None]
     public: int = 0
     frozen: bool = False
     captives: set[int] = field(default_factory=set)
@@ -53,9 +54,10 @@ class Stage:
         self.show_head(monitor, world.head(self.log.origin, shape, size), witnesses, second)
 
     def show_head(self, monitor: int, head: TreeHead, witnesses: Sequence[int] = (), second: int = 0) -> None:
-        """Let a client show a monitor any head."""
+        """Let a client show a monitor any head, again and again until the monitor is there to take it."""
         note = self.log.sign(head, witnesses, EPOCH + second)
-        self.monitors[monitor].show(HeadSeen(self.origin, note))
+        if not self.monitors[monitor].show(HeadSeen(self.origin, note)):
+            self.later(SECOND, lambda: self.show_head(monitor, head, witnesses, second))
 
     def capture(self, monitor: int, shape: Shape, size: int, witnesses: Sequence[int]) -> None:
         """Show a monitor another history from now on."""

@@ -84,7 +84,7 @@ def story(plot: Plot, seed: int) -> Ending:
     )
     for trick in plot.tricks:
         federation.impostor(_trick(trick, federation, log))
-    stage = Stage(log, federation.monitors)
+    stage = Stage(log, federation.monitors, lambda delay, action: federation.engine.after(delay, action))
     schedule(stage, lie, lambda time, action: federation.engine.at(time, action))
     federation.start_running()
     _poll_for_ever(federation, stage)
