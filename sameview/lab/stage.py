@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 import sameview
-from runtime.client import Client
+from runtime.client import Client, FetchError
 from runtime.errors import CannotTell
 from sameview.lab.federation import FRONT, MONITORS, Node, Plan, log_stem, monitor_name, origin_of
 from sameview.lab.narrator import Narrator, Report
@@ -270,10 +270,19 @@ class Stage:
         return await self._asked("POST", url, body)
 
     async def _asked(self, method: str, url: str, body: bytes) -> bytes:
-        answer = await self.client.fetch(method, url, body=body, cap=ANSWER_BYTES, seconds=STEP_SECONDS)
+        try:
+            answer = await self.client.fetch(method, url, body=body, cap=ANSWER_BYTES, seconds=STEP_SECONDS)
+        except FetchError as error:
+            raise CannotTell(
+                f"{self._at(url)} cannot be asked: {error}; run the demo with --keep and see its log"
+            ) from None
         if answer.status != 200:
-            raise CannotTell(f"a node of the demo answered {answer.status}")
+            raise CannotTell(f"{self._at(url)} answered {answer.status}; run the demo with --keep and see its log")
         return answer.body
+
+    def _at(self, url: str) -> str:
+        """Which node it is that serves there."""
+        return next((stem for stem in self.plan.ports if url.startswith(f"{self.plan.url(stem)}/")), "a node")
 
     async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
         """Wait for something that has to come about."""
