@@ -5,13 +5,13 @@ verified may be forged under the name and id of a key that we trust later, or th
 stored note unreadable.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tlog.checkpoint import Checkpoint
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import VerifierKey
-from tlog.note import Note, VerifiedSignature, open_note
+from tlog.note import Note, NotSignedError, VerifiedSignature, open_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,10 @@ class SignedCheckpoint:
         """Drop the lines that nobody verified."""
         return _with_signatures(self, self.signatures)
 
+    def only(self, keys: Collection[VerifierKey]) -> "SignedCheckpoint":
+        """Keep the verified lines of these keys."""
+        return _with_signatures(self, tuple(signature for signature in self.signatures if signature.key in keys))
+
     def merge(self, other: "SignedCheckpoint") -> "SignedCheckpoint":
         """Join the verified signatures of two notes of one text; of one key the newest timestamp wins."""
         if self.note.text != other.note.text:
@@ -79,6 +83,30 @@ def open_checkpoint(raw: bytes | Note, keys: Iterable[VerifierKey]) -> SignedChe
     # The text is parsed before anything is verified, so that a signature over anything else is never reported.
     checkpoint = Checkpoint.parse(note.text)
     return SignedCheckpoint(checkpoint, note, open_note(note, keys))
+
+
+def reopen_checkpoint(note: Note, keys: Iterable[VerifierKey], known: SignedCheckpoint) -> SignedCheckpoint:
+    """Open another note of a text that was opened before: the lines verified then are not verified again.
+
+    Raises:
+        SignatureError: as ``open_checkpoint`` does.
+    """
+    if note.text != known.note.text:
+        raise ValueError("the notes have different texts")
+    verified = {signature.line: signature for signature in known.signatures}
+    new = tuple(line for line in note.signatures if line not in verified)
+    try:
+        fresh = open_note(Note(note.text, new), keys)
+    except NotSignedError:
+        if len(new) == len(note.signatures):
+            raise
+        fresh = ()
+    verified.update((signature.line, signature) for signature in fresh)
+    signatures: dict[VerifierKey, VerifiedSignature] = {}
+    for line in note.signatures:
+        if line in verified:
+            signatures.setdefault(verified[line].key, verified[line])
+    return SignedCheckpoint(known.checkpoint, note, tuple(signatures.values()))
 
 
 def _with_signatures(opened: SignedCheckpoint, signatures: tuple[VerifiedSignature, ...]) -> SignedCheckpoint:

@@ -4,18 +4,19 @@ A log that is convicted keeps its branch as it was: it is frozen, neither follow
 winner between two histories. A convicted witness no longer counts towards any quorum.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
+from hashlib import sha256
 
-from gossip.core.effects import (
-    Count,
-    Keep,
-    Raise,
-    Refuse,
-)
+from gossip.core.budget import Kind
+from gossip.core.effects import Count, Keep, Raise, Refuse
+from gossip.core.offers import forget_offer, offered_by
 from gossip.core.state import (
+    ANNOUNCED_BYTES,
     CONVICTED,
     EVIDENCE_NUMBERS,
     MAX_EVIDENCE,
+    MAX_JUDGED,
     Held,
     Ignored,
     Log,
@@ -23,40 +24,47 @@ from gossip.core.state import (
     origin_id,
 )
 from gossip.core.turn import Turn
-from gossip.messages import EvidenceBundle
+from gossip.messages import EvidenceBundle, HaveEvidence, HeldEvidence, Known
 from tlog.checkpoint import Checkpoint
-from tlog.errors import FormatError, ProofError, SignatureError
+from tlog.errors import FormatError, ProofError, SignatureError, TlogError
 from tlog.evidence import Conviction, Evidence, verified_only, verify_evidence
 from tlog.keys import VerifierKey
+from tlog.note import Note
 
 
 def convict_own(turn: Turn, origin: bytes, evidence: Evidence) -> None:
     """Act on evidence that was made here; it was verified when it was made, and is once more as everybody else will."""
     log = turn.state.rules.logs[origin]
-    _convict(turn, log, Held(_verified(turn.state, log, evidence), evidence.format()), evidence, None)
-
-
-def evidence_seen(turn: Turn, message: EvidenceBundle, peer: bytes) -> None:
-    """Act on evidence that a peer sent: with our keys it must convict somebody, or it is dropped."""
     try:
-        evidence = Evidence.parse(message.bundle)
-        if EVIDENCE_NUMBERS[evidence.type] != message.kind:
-            raise FormatError("the bundle is of another class than the message says")
-        log = turn.state.rules.logs.get(origin_id(Checkpoint.parse(evidence.notes[0].text).origin))
-        if log is None:
-            turn.emit(Count(Ignored.EVIDENCE_OF_UNKNOWN_LOG))
-            return
         conviction = _verified(turn.state, log, evidence)
-        # Or a forged line that we cannot know would make others refuse what we pass on, and us too after a restart.
-        evidence = verified_only(evidence, _keys(turn.state, log), log.policy, log.origin)
-    except SignatureError:
-        # Perhaps the peer knows a key that we do not: a differing configuration is no attack.
+    except TlogError:
+        # It is about a key that the configuration has named no more since the statements were written down.
         turn.emit(Count(Ignored.EVIDENCE_UNDER_UNKNOWN_KEY))
         return
-    except (FormatError, ProofError) as error:
-        turn.emit(Refuse(f"evidence is refused: {error}"))
-        return
-    _convict(turn, log, Held(conviction, evidence.format()), evidence, peer)
+    _repeat(turn, _convict(turn, log, Held(conviction, evidence.format()), evidence, None))
+
+
+def bundle_received(turn: Turn, message: EvidenceBundle, peer: bytes) -> None:
+    """Act on evidence that a peer sent."""
+    evidence_seen(turn, message.bundle, peer, message.kind)
+
+
+def evidence_seen(turn: Turn, bundle: bytes, peer: bytes | None, kind: int | None = None) -> None:
+    """Act on evidence of others: with our keys it must convict somebody, or it is dropped.
+
+    The bytes are remembered with what came of them, so that nobody can have them verified again and again.
+    """
+    name = sha256(bytes([kind or 0]) + bundle).digest()  # or a wrong class would spoil the bundle for everybody else
+    if name in turn.state.judged:
+        _repeat(turn, turn.state.judged[name])
+    elif turn.afford(peer, Kind.EVIDENCE):
+        verdict = _judge(turn, bundle, peer, kind)
+        judged = {**turn.state.judged, name: verdict}
+        oldest = next(iter(judged))
+        if len(judged) > MAX_JUDGED:
+            del judged[oldest]
+        turn.state = replace(turn.state, judged=judged)
+        _repeat(turn, verdict)
 
 
 def has_room(state: State, place: tuple[int, bytes, bytes]) -> bool:
@@ -64,25 +72,63 @@ def has_room(state: State, place: tuple[int, bytes, bytes]) -> bool:
     return sum(held.place == place for held in state.evidence.values()) < MAX_EVIDENCE
 
 
+def _repeat(turn: Turn, verdict: Ignored | str | None) -> None:
+    match verdict:
+        case Ignored():
+            turn.emit(Count(verdict))
+        case str():
+            turn.emit(Refuse(f"evidence is refused: {verdict}"))
+        case _:
+            pass
+
+
+def _judge(turn: Turn, bundle: bytes, peer: bytes | None, kind: int | None) -> Ignored | str | None:
+    """Convict, or say why not: what is counted, or the reason for refusing it."""
+    try:
+        evidence = Evidence.parse(bundle)
+        if kind not in (None, EVIDENCE_NUMBERS[evidence.type]):
+            raise FormatError("the bundle is of another class than the message says")
+        log = turn.state.rules.logs.get(origin_id(Checkpoint.parse(evidence.notes[0].text).origin))
+        if log is None:
+            return Ignored.EVIDENCE_OF_UNKNOWN_LOG
+        conviction = _verified(turn.state, log, evidence)
+        # Or a forged line that we cannot know would make others refuse what we pass on, and us too after a restart.
+        evidence = verified_only(evidence, _keys(turn.state, log, evidence.notes), log.policy, log.origin)
+    except SignatureError:
+        # Perhaps the peer knows a key that we do not: a differing configuration is no attack.
+        return Ignored.EVIDENCE_UNDER_UNKNOWN_KEY
+    except (FormatError, ProofError) as error:
+        return str(error)
+    return _convict(turn, log, Held(conviction, evidence.format()), evidence, peer)
+
+
 def _verified(state: State, log: Log, evidence: Evidence) -> Conviction:
-    return verify_evidence(evidence, _keys(state, log), log.policy, log.origin)
+    return verify_evidence(evidence, _keys(state, log, evidence.notes), log.policy, log.origin)
 
 
-def _keys(state: State, log: Log) -> tuple[VerifierKey, ...]:
-    return (*log.keys, *state.rules.observers)
+def _keys(state: State, log: Log, notes: Iterable[Note]) -> tuple[VerifierKey, ...]:
+    return state.rules.keys_of(log, notes)
 
 
-def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | None) -> None:
+def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | None) -> Ignored | None:
     conviction = held.conviction
     if conviction.id in turn.state.evidence:
-        return
+        return None
     if not has_room(turn.state, held.place):
-        turn.emit(Count(Ignored.EVIDENCE_WITHOUT_ROOM))
-        return
-    turn.state = replace(turn.state, evidence={**turn.state.evidence, conviction.id: held})
+        return Ignored.EVIDENCE_WITHOUT_ROOM
+    turn.state = replace(turn.state, evidence={**turn.state.evidence, conviction.id: held}, summed=None)
     if conviction.accused in log.keys:
         branch = turn.state.branch(log.id)
         turn.put(log.id, replace(branch, convicted=(*branch.convicted, conviction.id)))
     turn.emit(Keep(held, evidence))
-    turn.send(turn.others(via), EvidenceBundle(EVIDENCE_NUMBERS[conviction.type], held.bundle))
+    turn.send(turn.links(but=(via, *offered_by(turn.state, conviction.id))), _news(held))
+    forget_offer(turn, conviction.id)
     turn.emit(Raise(CONVICTED, log.id, conviction.id.hex()))
+    return None
+
+
+def _news(held: Held) -> Known:
+    """Small evidence goes out at once; of large evidence its name does, for whoever has it already."""
+    if len(held.bundle) <= ANNOUNCED_BYTES:
+        return EvidenceBundle(EVIDENCE_NUMBERS[held.conviction.type], held.bundle)
+    return HaveEvidence((HeldEvidence(*held.place, held.conviction.id),))

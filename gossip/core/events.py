@@ -151,22 +151,22 @@ class Testified:
     note: bytes
 
 
-Event = (
-    Tick
-    | HeadSeen
-    | Received
-    | Adjudicated
+Shown = Tick | HeadSeen | Received | EvidenceShown | OpeningShown | Relink
+"""What comes from outside."""
+
+Done = (
+    Adjudicated
+    | OpeningJudged
     | ProofFound
     | TileLent
     | Rehashed
     | WrongEntries
     | Advanced
-    | Compared
-    | Relink
     | Stated
+    | Compared
     | Contradicted
-    | EvidenceShown
-    | OpeningShown
-    | OpeningJudged
     | Testified
 )
+"""What comes of effects."""
+
+Event = Shown | Done

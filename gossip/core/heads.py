@@ -1,10 +1,12 @@
 """What a signed head does to the state: from the moment it is seen until it is the branch, pending or a conviction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from gossip.core import reading
 from gossip.core.adjudicate import Extends, Forked, NeedsTile, OnBranch, Undecided, Unprovable
+from gossip.core.budget import Kind
 from gossip.core.candidate import Candidate
 from gossip.core.convict import convict_own
 from gossip.core.effects import (
@@ -14,28 +16,34 @@ from gossip.core.effects import (
     Clear,
     Count,
     Follow,
+    JudgeOpening,
     Raise,
-    Refuse,
     Remember,
     Review,
     SeekProof,
     SeekTile,
     Settle,
+    Testify,
+    Weigh,
 )
 from gossip.core.events import (
     Adjudicated,
     Advanced,
+    OpeningJudged,
+    OpeningShown,
     ProofFound,
     Rehashed,
+    Stated,
     WrongEntries,
 )
+from gossip.core.hearsay import forget_served
 from gossip.core.state import (
+    LOOK_COST,
     MAX_PENDING,
     MIRROR_DAMAGED,
     PUSH_INTERVAL_MS,
     RETRY_MS,
     UNSERVED,
-    UNSERVED_MS,
     WRONG_ENTRIES,
     Branch,
     Ignored,
@@ -43,49 +51,62 @@ from gossip.core.state import (
     Pending,
 )
 from gossip.core.turn import Turn
-from gossip.messages import (
-    MAX_SIGNATURE_LINES,
-    PENDING,
-    VERIFIED,
-    GetConsistency,
-    GetTile,
-    Head,
-)
-from tlog.errors import FormatError, SignatureError
+from gossip.messages import MAX_SIGNATURE_LINES, PENDING, VERIFIED, GetConsistency, GetTile, Head
+from tlog.evidence import Evidence
 from tlog.hashing import TreeHead
-from tlog.note import Note, NotSignedError
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.note import Note
+from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.tiles import TILE_WIDTH
 
 
-def head_seen(turn: Turn, origin: bytes, raw: bytes, via: bytes | None, candidates: Sequence[Candidate] = ()) -> None:
-    """Look at a note that somebody calls a head of this log."""
+def head_seen(
+    turn: Turn, origin: bytes, raw: bytes, via: bytes | None, candidates: Sequence[Candidate] = ()
+) -> SignedCheckpoint | None:
+    """Look at a note that somebody calls a head of this log; return it if it is one and its log was not convicted."""
     log = turn.state.rules.logs.get(origin)
     if log is None:
         turn.emit(Count(Ignored.HEAD_OF_UNKNOWN_LOG))
-        return
+        return None
     branch = turn.state.branch(origin)
+    if branch.signed is not None and branch.signed.raw == raw and not branch.convicted:
+        note_holder(turn, origin, branch.signed.head, via)
+        return branch.signed
     if branch.convicted:
-        # Whatever a convicted log signs, the verdict stands; keeping all of it would let the log fill the disk.
-        turn.emit(Count(Ignored.HEAD_OF_CONVICTED_LOG))
-        return
-    if branch.signed is not None and branch.signed.raw == raw:
-        return
-    signed = _opened(turn, log, raw)
-    if signed is None:
-        return
-    if branch.signed is not None and signed.head == branch.signed.head:
-        _merge_into_branch(turn, origin, signed, via)
-    elif pending := branch.find(signed.head):
-        _merge_into_pending(turn, origin, pending, signed, candidates)
-    else:
-        _begin(turn, origin, signed, via, candidates)
+        _look_for_cosigners(turn, log, raw, via)
+        return None
+    note = reading.parse(turn, raw)
+    return None if note is None else _take(turn, log, note, via, candidates)
+
+
+def opening_shown(turn: Turn, event: OpeningShown) -> None:
+    """Take a head like any other, and have the part of its tree that came with it judged at once."""
+    signed = head_seen(turn, event.origin, event.note, None)
+    if signed is not None:
+        turn.emit(JudgeOpening(event.origin, signed, event.opening))
+
+
+def opening_judged(turn: Turn, event: OpeningJudged) -> None:
+    """Convict by an opening. Otherwise the head goes its way as it would without one."""
+    match event.outcome:
+        case Forked(evidence, others):
+            _convict_all(turn, event.origin, (evidence, *others))
+        case NeedsTile(tile):
+            _want_tile(turn, event.origin, tile)
+        case _:
+            pass
+
+
+def stated(turn: Turn, event: Stated) -> None:
+    """Send the head with the own observer's newest line from now on."""
+    turn.put(event.origin, replace(turn.state.branch(event.origin), line=event.line))
 
 
 def adjudicated(turn: Turn, event: Adjudicated) -> None:
     """Act on a verdict about a head."""
     origin, signed = event.origin, event.signed
     if turn.state.branch(origin).convicted:
+        if isinstance(event.outcome, Forked):  # the log's fate is decided, that of its cosigners may not be
+            _convict_all(turn, origin, event.outcome.others)
         return
     match event.outcome:
         case OnBranch():
@@ -96,10 +117,9 @@ def adjudicated(turn: Turn, event: Adjudicated) -> None:
         case Undecided():
             _begin_pursuit(turn, origin, signed.head, None)
         case NeedsTile(tile):
-            turn.emit(SeekTile(origin, tile))
-            turn.send(turn.state.rules.peers, GetTile(origin, 0, tile, TILE_WIDTH))
-        case Forked(evidence):
-            convict_own(turn, origin, evidence)
+            _want_tile(turn, origin, tile)
+        case Forked(evidence, others):
+            _convict_all(turn, origin, (evidence, *others))
         case Unprovable():
             turn.emit(Raise(MIRROR_DAMAGED, origin, f"size {signed.size}"))
         case _:
@@ -138,7 +158,18 @@ def advanced(turn: Turn, event: Advanced) -> None:
     """The branch has grown: tell the peers, and look again at what was open."""
     branch = turn.state.branch(event.origin)
     larger = tuple(one for one in branch.pending if one.signed.size > event.signed.size)
-    turn.put(event.origin, replace(branch, signed=event.signed, proof=event.proof, pending=larger, push_due=True))
+    pending = branch.find(event.signed.head)
+    grown = replace(
+        branch,
+        signed=event.signed,
+        proof=event.proof,
+        pending=larger,
+        push_due=True,
+        line=event.line,
+        holders=frozenset() if pending is None else pending.holders,
+    )
+    turn.put(event.origin, grown)
+    forget_served(turn, event.origin, event.signed.size)
     turn.emit(Clear(WRONG_ENTRIES, event.origin))
     if not any(one.unserved for one in larger):
         turn.emit(Clear(UNSERVED, event.origin))
@@ -147,13 +178,13 @@ def advanced(turn: Turn, event: Advanced) -> None:
 
 
 def push_if_due(turn: Turn, origin: bytes) -> None:
-    """Send every peer the branch's head, if it is new and the last push is long enough ago."""
+    """Send the branch's head to the links that lack it, if it is new and the last push is long enough ago."""
     branch = turn.state.branch(origin)
     if branch.signed is None or not branch.push_due or branch.convicted:
         return
     if branch.pushed_ms is None or turn.now_ms - branch.pushed_ms >= PUSH_INTERVAL_MS:
         turn.put(origin, replace(branch, pushed_ms=turn.now_ms, push_due=False))
-        turn.send(turn.state.rules.peers, verified_head(origin, branch))
+        turn.send(turn.links(but=branch.holders), verified_head(origin, branch))
 
 
 def pursue_again(turn: Turn, origin: bytes) -> None:
@@ -162,18 +193,34 @@ def pursue_again(turn: Turn, origin: bytes) -> None:
     if branch.convicted:
         return
     for pending in branch.pending:
-        if not pending.unserved and turn.now_ms - pending.first_seen_ms >= UNSERVED_MS:
-            turn.emit(Raise(UNSERVED, origin, f"size {pending.signed.size}"))
-            pending = _swap(turn, origin, replace(pending, unserved=True))
+        if turn.now_ms >= unserved_at(pending, turn.state.rules.unserved_ms):
+            pending = _say_unserved(turn, origin, pending)
         if pending.tried_ms is not None and turn.now_ms - pending.tried_ms >= RETRY_MS:
             _pursue(turn, origin, pending)
 
 
+def note_holder(turn: Turn, origin: bytes, head: TreeHead, peer: bytes | None) -> None:
+    """Remember that a peer holds a head, which then need not be sent to it."""
+    branch = turn.state.branch(origin)
+    if peer is None:
+        return
+    if branch.signed is not None and branch.signed.head == head:
+        if peer not in branch.holders:
+            turn.put(origin, replace(branch, holders=branch.holders | {peer}))
+    elif (pending := branch.find(head)) and peer not in pending.holders:
+        _swap(turn, origin, replace(pending, holders=pending.holders | {peer}))
+
+
 def verified_head(origin: bytes, branch: Branch) -> Head:
-    """Make the message that carries the branch's head."""
+    """Make the message that carries the branch's head, under the name of the own observer."""
     if branch.signed is None:
         raise AssertionError("an empty branch has no head")
-    return _message(origin, branch.signed, VERIFIED, branch.proof)
+    return _message(origin, branch.signed, VERIFIED, branch.proof, branch.line)
+
+
+def unserved_at(pending: Pending, unserved_ms: int) -> int:
+    """Tell when it is time to say, or to say once more, that nobody serves the tree of a head."""
+    return (pending.first_seen_ms if pending.testified_ms is None else pending.testified_ms) + unserved_ms
 
 
 def pending_head(origin: bytes, pending: Pending) -> Head:
@@ -181,44 +228,69 @@ def pending_head(origin: bytes, pending: Pending) -> Head:
     return _message(origin, pending.signed, PENDING, pending.proof)
 
 
-# Reading a head.
+# Where a head goes.
 
 
-def _opened(turn: Turn, log: Log, raw: bytes) -> SignedCheckpoint | None:
-    """Open a note with the log's and its witnesses' keys; keep the lines that verified."""
-    try:
-        signed = open_checkpoint(_parsed(raw), (*log.keys, *log.policy.witness_keys))
-        if signed.origin != log.origin:
-            raise FormatError("the checkpoint is of another origin")
-    except NotSignedError:
-        # Perhaps the other side's configuration is newer, which is no attack; a known key that fails is one.
-        turn.emit(Count(Ignored.HEAD_UNDER_UNKNOWN_KEY))
+def _take(
+    turn: Turn, log: Log, note: Note, via: bytes | None, candidates: Sequence[Candidate]
+) -> SignedCheckpoint | None:
+    branch = turn.state.branch(log.id)
+    shown = reading.read(turn, log, note, via)
+    if shown is None:
         return None
-    except (FormatError, SignatureError) as error:
-        turn.emit(Refuse(f"a head is refused: {error}"))
-        return None
-    if not any(signed.signed_by(key) for key in log.keys):
-        turn.emit(Count(Ignored.HEAD_WITHOUT_LOG_SIGNATURE))
-        return None
-    return signed.verified_only()
+    signed = reading.without_observers(log, shown)
+    if branch.signed is not None and signed.head == branch.signed.head:
+        _merge_into_branch(turn, log.id, signed, via)
+    elif pending := branch.find(signed.head):
+        _merge_into_pending(turn, log.id, pending, signed, candidates)
+    else:
+        _begin(turn, log.id, signed, shown, via, candidates)
+    note_holder(turn, log.id, signed.head, via)
+    if reading.states_news(branch, shown):
+        turn.emit(Weigh(log.id, shown))
+    return signed
 
 
-def _parsed(raw: bytes) -> Note:
-    note = Note.parse(raw)
-    if len(note.signatures) > MAX_SIGNATURE_LINES:
-        raise FormatError("the note has more than 24 signature lines")
-    return note
+def _look_for_cosigners(turn: Turn, log: Log, raw: bytes, via: bytes | None) -> None:
+    """Judge a head of a convicted log for the sake of those who cosigned it.
+
+    Whatever the log signs now, the verdict stands. Keeping all of it would let the log fill the disk, so nothing is
+    remembered, and a peer pays dearly for each look.
+    """
+    note = reading.with_cosigners_to_judge(turn, log, raw)
+    if note is None:
+        turn.emit(Count(Ignored.HEAD_OF_CONVICTED_LOG))
+    elif turn.afford(via, Kind.CHECKS, LOOK_COST):
+        shown = reading.read(turn, log, note, via)
+        if shown is not None:
+            turn.emit(Adjudicate(log.id, shown, ()))
+            turn.emit(Weigh(log.id, shown))
+
+
+def _convict_all(turn: Turn, origin: bytes, evidence: Iterable[Evidence]) -> None:
+    for one in evidence:
+        convict_own(turn, origin, one)
+
+
+def _want_tile(turn: Turn, origin: bytes, tile: int) -> None:
+    turn.emit(SeekTile(origin, tile))
+    turn.send(turn.links(), GetTile(origin, 0, tile, TILE_WIDTH))
+
+
+def _say_unserved(turn: Turn, origin: bytes, pending: Pending) -> Pending:
+    """Raise the alarm once, and testify as long as it lasts."""
+    if not pending.unserved:
+        turn.emit(Raise(UNSERVED, origin, f"size {pending.signed.size}"))
+    turn.emit(Testify(origin, pending.signed.head, pending.first_seen_ms, max(pending.tries, 1)))
+    return _swap(turn, origin, replace(pending, unserved=True, testified_ms=turn.now_ms))
 
 
 def _has_quorum(turn: Turn, log: Log, signed: SignedCheckpoint) -> bool:
     """Tell whether the policy is satisfied by witnesses that were not convicted themselves, under any of their keys."""
-    liars = {held.conviction.accused.name for held in turn.state.evidence.values()}
+    liars = reading.accused(turn)
     verdicts = log.policy.cosigned(signed).witnesses
     honest = (one.witness for one in verdicts if one.counts and one.witness.key.name not in liars)
     return log.policy.satisfied_by({witness.name for witness in honest})
-
-
-# Where a head goes.
 
 
 def _merge_into_branch(turn: Turn, origin: bytes, signed: SignedCheckpoint, via: bytes | None) -> None:
@@ -255,15 +327,20 @@ def _merged(known: SignedCheckpoint, seen: SignedCheckpoint) -> SignedCheckpoint
 
 
 def _begin(
-    turn: Turn, origin: bytes, signed: SignedCheckpoint, via: bytes | None, candidates: Sequence[Candidate]
+    turn: Turn,
+    origin: bytes,
+    signed: SignedCheckpoint,
+    shown: SignedCheckpoint,
+    via: bytes | None,
+    candidates: Sequence[Candidate],
 ) -> None:
-    """Write down a head that was not seen before, then let it be adjudicated."""
+    """Write down a head that was not seen before, then let it be adjudicated with the observers' lines it came with."""
     turn.emit(Remember(origin, signed, via))
     quorum = _has_quorum(turn, turn.state.rules.logs[origin], signed)
     larger = signed.size > turn.state.branch(origin).size
     if larger:
         _pool(turn, origin, Pending(signed, turn.now_ms, via, quorum))
-    turn.emit(Adjudicate(origin, signed, tuple(candidates)))
+    turn.emit(Adjudicate(origin, shown, tuple(candidates)))
     if larger and quorum and turn.state.branch(origin).find(signed.head) is None:
         # The pool has no room, but it must not be possible to crowd out the head that the branch would grow to.
         turn.emit(Follow(origin, signed))
@@ -289,7 +366,7 @@ def _begin_pursuit(turn: Turn, origin: bytes, head: TreeHead, proof: Candidate |
 
 def _pursue(turn: Turn, origin: bytes, pending: Pending) -> None:
     """Do what can be done about a pending head: follow it, or tell the peers and ask for a proof."""
-    pending = _swap(turn, origin, replace(pending, tried_ms=turn.now_ms))
+    pending = _swap(turn, origin, replace(pending, tried_ms=turn.now_ms, tries=pending.tries + 1))
     if pending.quorum:
         turn.emit(Follow(origin, pending.signed))
     else:
@@ -297,10 +374,10 @@ def _pursue(turn: Turn, origin: bytes, pending: Pending) -> None:
 
 
 def _tell(turn: Turn, origin: bytes, pending: Pending) -> Pending:
-    """Send a pending head to every other peer, once."""
+    """Send a pending head to every link that is not known to hold it, once."""
     if pending.told:
         return pending
-    turn.send(turn.others(pending.via), pending_head(origin, pending))
+    turn.send(turn.links(but=(pending.via, *pending.holders)), pending_head(origin, pending))
     return _swap(turn, origin, replace(pending, told=True))
 
 
@@ -330,7 +407,9 @@ def _drop(turn: Turn, origin: bytes, head: TreeHead) -> None:
     turn.put(origin, replace(branch, pending=tuple(one for one in branch.pending if one.signed.head != head)))
 
 
-def _message(origin: bytes, signed: SignedCheckpoint, status: int, proof: Candidate | None) -> Head:
+def _message(origin: bytes, signed: SignedCheckpoint, status: int, proof: Candidate | None, line: bytes = b"") -> Head:
+    lines = signed.note.signatures[: MAX_SIGNATURE_LINES - 1]  # the log's come first: no quorum needs more witnesses
+    note = Note(signed.note.text, lines).format() + line
     if proof is None:
-        return Head(origin, signed.raw, status, None, ())
-    return Head(origin, signed.raw, status, proof.size, proof.path)
+        return Head(origin, note, status, None, ())
+    return Head(origin, note, status, proof.size, proof.path)

@@ -1,36 +1,38 @@
 """Anti-entropy: what two monitors say to each other so that nothing a push failed to deliver stays unknown.
 
-One of them sends its SUMMARY. If the hashes differ, the answer brings the other's DIGEST and its list of evidence, and
-the first one, which now knows both sides, sends what the other lacks and asks for what it lacks itself.
+One of them sends its SUMMARY and the other one its own. Where the hashes differ, each sends a DIGEST of what changed
+since the last one that the other took in full, as the other's SUMMARY tells, and asks for the heads it lacks.
+
+N5, why heads are enough: whoever checks consistency along a branch accepts only prefixes of its latest head, and a
+prefix of a prefix is a prefix. If the latest heads of two monitors are consistent, so is all that both ever accepted.
+
+A DIGEST is taken in full when every head that it made us ask for has come. Until then its cursor is not ours, so the
+same changes are listed again next time: it does not matter which message got lost. Whoever restarts has another epoch
+and no cursors, and is listed everything. All of it is listed, too, when cursors promise that there is nothing new and
+the hashes say otherwise, and in every ``FLAT_EVERY``-th exchange.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
 
+from msgspec.structs import replace as with_fields
+
 from gossip.canonical import pack
+from gossip.core.budget import Kind
 from gossip.core.convict import has_room
-from gossip.core.effects import (
-    Compare,
-    Count,
-)
-from gossip.core.events import (
-    Compared,
-)
-from gossip.core.heads import pending_head, verified_head
-from gossip.core.state import (
-    EVIDENCE_NUMBERS,
-    MAX_PENDING,
-    Branch,
-    Ignored,
-    State,
-)
+from gossip.core.effects import Compare, Count
+from gossip.core.events import Compared
+from gossip.core.heads import note_holder, pending_head, verified_head
+from gossip.core.links import keeps_up
+from gossip.core.offers import take_offers
+from gossip.core.state import EVIDENCE_NUMBERS, FLAT_EVERY, MAX_PENDING, Branch, Contact, Ignored, State, Taking
 from gossip.core.turn import Turn
 from gossip.messages import (
     CONVICTED,
     MAX_DIGEST,
-    MAX_GET_EVIDENCE,
     MAX_HAVE,
     MAX_HEADS,
     PENDING,
@@ -47,67 +49,74 @@ from gossip.messages import (
 from tlog.hashing import Hash, TreeHead
 
 MAX_HELD = 1 + MAX_PENDING  # heads of one log that a peer can hold; comparing more would only keep us busy
+DISPUTES = 2  # summaries in a row with other convictions: the first may only be ahead of a flood that is under way
 
 
 def exchange(turn: Turn) -> None:
     """Begin an exchange with one random peer; the next is due an interval later, give or take a fifth."""
     rules = turn.state.rules
     wait = rules.interval_ms * turn.rng.uniform(0.8, 1.2)
-    turn.state = replace(turn.state, exchange_ms=turn.now_ms + max(int(wait), 1))
-    if rules.dialled:
-        turn.send((turn.rng.choice(rules.dialled),), summary(turn.state))
+    count = turn.state.exchanges + 1
+    turn.state = replace(turn.state, exchange_ms=turn.now_ms + max(int(wait), 1), exchanges=count)
+    partner = (turn.rng.choice(rules.dialled),) if rules.dialled else ()
+    for peer in dict.fromkeys((*partner, *keeps_up(turn.state))):
+        turn.send((peer,), summary(turn, peer))
 
 
-def summary(state: State) -> Summary:
-    """Sum up what is held: two states with equal hashes have nothing to tell each other."""
-    entries = digest_entries(state)
-    verdicts = sorted({held.place for held in state.evidence.values()})
-    pending = sum(len(branch.pending) for branch in state.branches.values())
-    return Summary(
-        state.epoch,
-        len(state.rules.logs),
-        sha256(pack([[one.origin, one.size, one.root_hash, one.flags] for one in entries])).digest(),
-        sha256(pack([list(verdict) for verdict in verdicts])).digest(),
-        pending,
-        0,
-        0,
-    )
-
-
-def digest_entries(state: State) -> tuple[DigestEntry, ...]:
-    """List every head that is held, sorted, at most as many as one DIGEST carries."""
-    entries = (entry for origin in sorted(state.branches) for entry in _branch_entries(origin, state.branches[origin]))
-    return tuple(islice(entries, MAX_DIGEST))
+def summary(turn: Turn, peer: bytes) -> Summary:
+    """Sum up for a peer what is held: two states with equal hashes have nothing to tell each other."""
+    contact = turn.contact(peer)
+    if turn.state.summed is None:
+        turn.state = replace(turn.state, summed=_sum(turn.state))
+    if turn.state.summed is None:
+        raise AssertionError("summed up to nothing")
+    seen_epoch = contact.epoch if contact.seen else 0
+    return with_fields(turn.state.summed, seen_epoch=seen_epoch, seen_cursor=contact.seen)
 
 
 def summary_received(turn: Turn, theirs: Summary, peer: bytes, *, answer: bool) -> None:
     """Answer a summary with ours, and with what it shows to be different."""
-    ours = summary(turn.state)
+    contact = turn.contact(peer)
+    if contact.epoch != theirs.epoch:
+        contact = replace(contact, epoch=theirs.epoch, seen=0, taking=None)
+    turn.know(peer, contact)
+    ours = summary(turn, peer)
+    disputed = theirs.convicted_hash != ours.convicted_hash
+    contact = replace(contact, exchanges=contact.exchanges + 1, disputes=contact.disputes + 1 if disputed else 0)
+    turn.know(peer, contact)
     if not answer:
         turn.send((peer,), ours)
-        if theirs.frontier_hash != ours.frontier_hash:
-            turn.send((peer,), _digest(turn.state))
-    if theirs.convicted_hash != ours.convicted_hash and turn.state.evidence:
-        turn.send((peer,), _held(turn.state))
+    if theirs.frontier_hash != ours.frontier_hash:
+        turn.send((peer,), _digest(turn.state, _since(turn.state, theirs, contact)))
+    if contact.disputes >= DISPUTES:
+        for message in _held(turn.state):
+            turn.send((peer,), message)
 
 
 def digest_received(turn: Turn, digest: Digest, peer: bytes) -> None:
-    """Compare with what we hold; send what they lack and ask for what we lack."""
+    """Compare with what we hold, and ask for what we lack."""
     wanted: dict[bytes, None] = {}
-    listed: set[tuple[bytes, TreeHead]] = set()
     looked_at = Counter[bytes]()
     for entry in digest.entries:
-        head = TreeHead(entry.size, Hash(entry.root_hash))
-        listed.add((entry.origin, head))
         looked_at[entry.origin] += 1
         if entry.origin not in turn.state.rules.logs or looked_at[entry.origin] > MAX_HELD:
             continue
-        if _is_news(turn, entry.origin, head, peer):
+        head = TreeHead(entry.size, Hash(entry.root_hash))
+        note_holder(turn, entry.origin, head, peer)
+        if _is_news(turn, entry.origin, head):
             wanted[entry.origin] = None
-    if wanted:
-        turn.send((peer,), GetHeads(tuple(islice(wanted, MAX_HEADS))))
-    if digest.since is None and not digest.more:
-        _send_unlisted(turn, listed, peer)
+        elif _is_smaller(turn, entry.origin, head):
+            if not turn.afford(peer, Kind.CHECKS):
+                return
+            turn.emit(Compare(peer, entry.origin, head))
+    _take(turn, digest, tuple(wanted), peer)
+
+
+def arrived(turn: Turn, origin: bytes, peer: bytes) -> None:
+    """A head has come that may be one we asked for; the last one of a DIGEST makes its cursor ours."""
+    taking = turn.contact(peer).taking
+    if taking is not None and origin in taking.wanted:
+        _go_on(turn, replace(taking, wanted=taking.wanted - {origin}), peer)
 
 
 def compared(turn: Turn, event: Compared) -> None:
@@ -119,7 +128,11 @@ def compared(turn: Turn, event: Compared) -> None:
 def heads_wanted(turn: Turn, message: GetHeads, peer: bytes) -> None:
     """Send the heads of these logs."""
     for origin in dict.fromkeys(message.origins):
-        _send_heads(turn, origin, turn.state.branch(origin), peer)
+        branch = turn.state.branch(origin)
+        if branch.signed is not None:
+            turn.send((peer,), verified_head(origin, branch))
+        for pending in branch.pending:
+            turn.send((peer,), pending_head(origin, pending))
 
 
 def evidence_offered(turn: Turn, message: HaveEvidence, peer: bytes) -> None:
@@ -133,7 +146,7 @@ def evidence_offered(turn: Turn, message: HaveEvidence, peer: bytes) -> None:
         and has_room(turn.state, (held.kind, held.origin, held.accused))
     ]
     if wanted:
-        turn.send((peer,), GetEvidence(tuple(wanted[:MAX_GET_EVIDENCE])))
+        take_offers(turn, list(dict.fromkeys(wanted)), peer)
 
 
 def evidence_wanted(turn: Turn, message: GetEvidence, peer: bytes) -> None:
@@ -146,6 +159,27 @@ def evidence_wanted(turn: Turn, message: GetEvidence, peer: bytes) -> None:
             turn.send((peer,), EvidenceBundle(EVIDENCE_NUMBERS[held.conviction.type], held.bundle))
 
 
+# What is held.
+
+
+def _sum(state: State) -> Summary:
+    entries = list(islice(_entries(state, sorted(state.branches)), MAX_DIGEST))
+    verdicts = sorted({held.place for held in state.evidence.values()})
+    return Summary(
+        state.epoch,
+        len(state.rules.logs),
+        sha256(pack([[one.origin, one.size, one.root_hash, one.flags] for one in entries])).digest(),
+        sha256(pack([list(verdict) for verdict in verdicts])).digest(),
+        sum(len(branch.pending) for branch in state.branches.values()),
+        0,
+        0,
+    )
+
+
+def _entries(state: State, origins: Iterable[bytes]) -> Iterator[DigestEntry]:
+    return (entry for origin in origins for entry in _branch_entries(origin, state.branches[origin]))
+
+
 def _branch_entries(origin: bytes, branch: Branch) -> list[DigestEntry]:
     convicted = CONVICTED if branch.convicted else 0
     heads = [] if branch.signed is None else [(branch.signed.head, VERIFIED)]
@@ -154,40 +188,85 @@ def _branch_entries(origin: bytes, branch: Branch) -> list[DigestEntry]:
     return sorted(entries, key=lambda one: (one.size, one.root_hash))
 
 
-def _digest(state: State) -> Digest:
-    entries = digest_entries(state)
-    return Digest(None, 0, entries, len(entries) == MAX_DIGEST)
+def _since(state: State, theirs: Summary, contact: Contact) -> int | None:
+    """Tell from which cursor on a peer has to be listed our changes; None for everything."""
+    took = theirs.seen_epoch == state.epoch and 0 < theirs.seen_cursor < state.cursor
+    return theirs.seen_cursor if took and contact.exchanges % FLAT_EVERY else None
 
 
-def _held(state: State) -> HaveEvidence:
-    held = [HeldEvidence(*one.place, id_) for id_, one in sorted(state.evidence.items())]
-    return HaveEvidence(tuple(held[:MAX_HAVE]))
+def _digest(state: State, since: int | None) -> Digest:
+    """List what changed since a cursor, the oldest change first, or everything. What does not fit comes next time."""
+    if since is None:
+        entries = tuple(islice(_entries(state, sorted(state.branches)), MAX_DIGEST + 1))
+        if len(entries) <= MAX_DIGEST:
+            return Digest(None, state.cursor, entries, more=False)
+    listed: list[DigestEntry] = []
+    cursor = since or 0
+    for origin, changed in state.changes.items():
+        if changed > cursor:
+            of_log = _branch_entries(origin, state.branches[origin])
+            if len(listed) + len(of_log) > MAX_DIGEST:
+                return Digest(since or 0, cursor, tuple(listed), more=True)
+            listed += of_log
+            cursor = changed
+    return Digest(since or 0, cursor, tuple(listed), more=False)
 
 
-def _is_news(turn: Turn, origin: bytes, head: TreeHead, peer: bytes) -> bool:
-    """Tell whether we want the note of this head. A smaller one is first compared with the branch."""
+def _held(state: State) -> Iterator[HaveEvidence]:
+    """Announce one piece of evidence of each verdict: more of the same convince nobody who has one."""
+    verdicts = {one.place: HeldEvidence(*one.place, id_) for id_, one in sorted(state.evidence.items(), reverse=True)}
+    held = [verdicts[place] for place in sorted(verdicts)]
+    return (HaveEvidence(tuple(held[start : start + MAX_HAVE])) for start in range(0, len(held), MAX_HAVE))
+
+
+# What a peer lists.
+
+
+def _is_news(turn: Turn, origin: bytes, head: TreeHead) -> bool:
+    """Tell whether we want the note of this head."""
     branch = turn.state.branch(origin)
     if branch.convicted or branch.find(head) is not None:
         return False
-    if branch.signed is None or head.size > branch.size:
-        return True
-    if head.size < branch.size:
-        turn.emit(Compare(peer, origin, head))
-        return False
-    return head != branch.signed.head
+    return branch.signed is None or (head.size >= branch.size and head != branch.signed.head)
 
 
-def _send_unlisted(turn: Turn, listed: set[tuple[bytes, TreeHead]], peer: bytes) -> None:
-    """Send the heads that a complete digest does not list."""
-    for origin in sorted(turn.state.branches):
-        branch = turn.state.branches[origin]
-        known = branch.signed is None or (origin, branch.signed.head) in listed
-        if not known or any((origin, one.signed.head) not in listed for one in branch.pending):
-            _send_heads(turn, origin, branch, peer)
+def _is_smaller(turn: Turn, origin: bytes, head: TreeHead) -> bool:
+    """Tell whether the branch alone can say if we want it: N4."""
+    branch = turn.state.branch(origin)
+    return not branch.convicted and head.size < branch.size
 
 
-def _send_heads(turn: Turn, origin: bytes, branch: Branch, peer: bytes) -> None:
-    if branch.signed is not None:
-        turn.send((peer,), verified_head(origin, branch))
-    for pending in branch.pending:
-        turn.send((peer,), pending_head(origin, pending))
+def _take(turn: Turn, digest: Digest, wanted: tuple[bytes, ...], peer: bytes) -> None:
+    """Ask for heads, and remember up to where the peer's changes are known once they have come.
+
+    A DIGEST that begins after the last one taken would leave a gap: its entries count, its cursor does not.
+    """
+    contact = turn.contact(peer)
+    complete = not digest.more if digest.since is None else digest.since <= contact.seen
+    if contact.epoch and complete:
+        now, later = frozenset(wanted[:MAX_HEADS]), wanted[MAX_HEADS:]
+        more = digest.more and digest.cursor > (digest.since or 0)
+        turn.know(peer, replace(contact, taking=Taking(digest.cursor, now, later, more)))
+        _ask(turn, wanted[:MAX_HEADS], peer)
+        _go_on(turn, Taking(digest.cursor, now, later, more), peer)
+    else:
+        _ask(turn, wanted[:MAX_HEADS], peer)
+
+
+def _go_on(turn: Turn, taking: Taking, peer: bytes) -> None:
+    """Wait for the rest, ask for the next, or be done with it and say so if there is more to list."""
+    contact = turn.contact(peer)
+    if not taking.wanted and taking.later:
+        _ask(turn, taking.later[:MAX_HEADS], peer)
+        taking = replace(taking, wanted=frozenset(taking.later[:MAX_HEADS]), later=taking.later[MAX_HEADS:])
+    if taking.wanted:
+        turn.know(peer, replace(contact, taking=taking))
+        return
+    turn.know(peer, replace(contact, seen=taking.cursor, taking=None))
+    if taking.more:
+        turn.send((peer,), summary(turn, peer))
+
+
+def _ask(turn: Turn, origins: tuple[bytes, ...], peer: bytes) -> None:
+    if origins:
+        turn.send((peer,), GetHeads(origins))

@@ -25,6 +25,7 @@ MAX_HEADS_AT_ONCE = 64  # of one log in one envelope: each is verified and writt
 MAX_EVIDENCE = 4  # per origin, key and class: one convicts, more only help forensics
 PUSH_INTERVAL_MS = 1000  # per log at most one push of a verified head in this time, the newest
 RETRY_MS = 10_000  # between two requests for a proof about the same head
+LOOK_COST = 8  # signature checks that a peer pays beyond the real ones for a look at a head of a convicted log
 MAX_CONTACTS = 256  # peers whose cursors and budgets are remembered, those heard of last
 MAX_JUDGED = 64  # evidence bundles whose bytes are remembered, so that the same ones are not verified again
 MAX_OFFERS = 64  # evidence that is announced and has been asked for
@@ -240,8 +241,9 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Evidence that was announced: when it was last asked for, and whom to ask next."""
+    """Evidence that was announced: who was asked for it and when, and whom to ask next."""
 
+    peer: bytes
     asked_ms: int
     others: tuple[bytes, ...] = ()
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from gossip.core import heads, reconcile
+from gossip.core import heads, hearsay, reconcile
+from gossip.core.budget import Kind
 from gossip.core.candidate import Candidate
-from gossip.core.convict import evidence_seen
+from gossip.core.convict import bundle_received, convict_own, evidence_seen
 from gossip.core.effects import (
     Adjudicate,
     Count,
@@ -23,6 +24,7 @@ from gossip.core.events import (
     Advanced,
     Compared,
     Contradicted,
+    Done,
     Event,
     EvidenceShown,
     HeadSeen,
@@ -39,11 +41,11 @@ from gossip.core.events import (
     WrongEntries,
 )
 from gossip.core.links import FULL_MESH
+from gossip.core.offers import ask_again, offer_deadlines
 from gossip.core.state import (
     MAX_HEADS_AT_ONCE,
     PUSH_INTERVAL_MS,
     RETRY_MS,
-    UNSERVED_MS,
     Branch,
     Held,
     Ignored,
@@ -99,7 +101,8 @@ def step(state: State, event: Event, now_ms: int, rng: Chance) -> tuple[State, t
 
 def wake_ms(state: State) -> int:
     """Tell at what time the next ``Tick`` has something to do."""
-    return min((state.exchange_ms, *_deadlines(state.branches.values())))
+    deadlines = _deadlines(state.branches.values(), state.rules.unserved_ms)
+    return min((state.exchange_ms, *offer_deadlines(state), *deadlines))
 
 
 def _dispatch(turn: Turn, event: Event) -> None:
@@ -110,8 +113,23 @@ def _dispatch(turn: Turn, event: Event) -> None:
             heads.head_seen(turn, origin, note, None)
         case Received(peer, messages, answer):
             _received(turn, peer, messages, answer=answer)
+        case EvidenceShown(bundle):
+            evidence_seen(turn, bundle, None)
+        case OpeningShown():
+            heads.opening_shown(turn, event)
+        case Relink(outbound):
+            turn.state = replace(turn.state, outbound=outbound)
+        case _:
+            _done(turn, event)
+
+
+def _done(turn: Turn, event: Done) -> None:
+    """Take into account what came of an effect."""
+    match event:
         case Adjudicated():
             heads.adjudicated(turn, event)
+        case OpeningJudged():
+            heads.opening_judged(turn, event)
         case ProofFound():
             heads.proof_found(turn, event)
         case TileLent(origin):
@@ -122,12 +140,14 @@ def _dispatch(turn: Turn, event: Event) -> None:
             heads.wrong_entries(turn, event)
         case Advanced():
             heads.advanced(turn, event)
+        case Stated():
+            heads.stated(turn, event)
         case Compared():
             reconcile.compared(turn, event)
-        case Relink(outbound):
-            turn.state = replace(turn.state, outbound=outbound)
-        case Stated() | Contradicted() | EvidenceShown() | OpeningShown() | OpeningJudged() | Testified():
-            pass
+        case Contradicted(origin, evidence):
+            convict_own(turn, origin, evidence)
+        case Testified(note):
+            hearsay.testify(turn, note)
         case _:
             assert_never(event)
 
@@ -135,6 +155,7 @@ def _dispatch(turn: Turn, event: Event) -> None:
 def _tick(turn: Turn) -> None:
     if turn.now_ms >= turn.state.exchange_ms:
         reconcile.exchange(turn)
+    ask_again(turn)
     for origin in sorted(turn.state.branches):
         heads.push_if_due(turn, origin)
         heads.pursue_again(turn, origin)
@@ -142,11 +163,13 @@ def _tick(turn: Turn) -> None:
 
 def _received(turn: Turn, peer: bytes, messages: Iterable[Message], *, answer: bool) -> None:
     """Take a peer's messages one by one, up to the first that has to be refused."""
-    heads = Counter[bytes]()
+    if not answer:
+        turn.heard(peer)
+    looked_at = Counter[bytes]()
     for message in messages:
         if isinstance(message, Head):
-            heads[message.origin] += 1
-            if heads[message.origin] > MAX_HEADS_AT_ONCE:
+            looked_at[message.origin] += 1
+            if looked_at[message.origin] > MAX_HEADS_AT_ONCE:
                 turn.emit(Count(Ignored.HEAD_WITHOUT_ROOM))
                 continue
         before = len(turn.effects)
@@ -161,31 +184,48 @@ def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None
             reconcile.summary_received(turn, message, peer, answer=answer)
         case Digest():
             reconcile.digest_received(turn, message, peer)
-        case GetHeads():
-            reconcile.heads_wanted(turn, message, peer)
-        case Head(origin, note, _, base, proof):
-            offered = [] if base is None else [Candidate(base, None, _hashes(proof))]
-            heads.head_seen(turn, origin, note, peer, offered)
-        case GetConsistency(origin, old_size, new_size):
-            _prove(turn, peer, origin, old_size, new_size)
+        case Head():
+            _head(turn, peer, message)
+        case GetHeads() | GetConsistency() | GetTile() | GetEvidence():
+            if turn.afford(peer, Kind.REQUESTS):
+                _request(turn, peer, message)
         case Consistency():
             _consistency(turn, message)
-        case GetTile(origin, level, index, width):
-            turn.emit(SendTile(peer, origin, level, index, width))
         case TileData(origin, level, index, data):
             turn.emit(Lend(origin, index, data) if level == 0 else Count(Ignored.UNWANTED_TILE))
         case HaveEvidence():
             reconcile.evidence_offered(turn, message, peer)
-        case GetEvidence():
-            reconcile.evidence_wanted(turn, message, peer)
         case EvidenceBundle():
-            evidence_seen(turn, message, peer)
+            bundle_received(turn, message, peer)
         case TestimonyNote():
-            pass
+            hearsay.testimony_heard(turn, message, peer)
         case Unknown():
             turn.emit(Count(Ignored.UNKNOWN_MESSAGE))
         case _:
             assert_never(message)
+
+
+def _request(turn: Turn, peer: bytes, message: GetHeads | GetConsistency | GetTile | GetEvidence) -> None:
+    match message:
+        case GetHeads():
+            reconcile.heads_wanted(turn, message, peer)
+        case GetConsistency(origin, old_size, new_size):
+            _prove(turn, peer, origin, old_size, new_size)
+        case GetTile(origin, level, index, width):
+            turn.emit(SendTile(peer, origin, level, index, width))
+        case GetEvidence():
+            reconcile.evidence_wanted(turn, message, peer)
+        case _:
+            assert_never(message)
+
+
+def _head(turn: Turn, peer: bytes, head: Head) -> None:
+    """Look at a head; unless it was dropped, what was asked for has arrived."""
+    before = len(turn.effects)
+    offered = [] if head.base is None else [Candidate(head.base, None, _hashes(head.proof))]
+    heads.head_seen(turn, head.origin, head.note, peer, offered)
+    if Count(Ignored.PEER_OVER_BUDGET) not in turn.effects[before:]:
+        reconcile.arrived(turn, head.origin, peer)
 
 
 def _prove(turn: Turn, peer: bytes, origin: bytes, old_size: int, new_size: int) -> None:
@@ -209,7 +249,7 @@ def _hashes(values: Iterable[bytes]) -> tuple[Hash, ...]:
     return tuple(Hash(value) for value in values)
 
 
-def _deadlines(branches: Iterable[Branch]) -> Iterator[int]:
+def _deadlines(branches: Iterable[Branch], unserved_ms: int) -> Iterator[int]:
     for branch in branches:
         if branch.convicted:
             continue
@@ -218,5 +258,4 @@ def _deadlines(branches: Iterable[Branch]) -> Iterator[int]:
         for pending in branch.pending:
             if pending.tried_ms is not None:
                 yield pending.tried_ms + RETRY_MS
-            if not pending.unserved:
-                yield pending.first_seen_ms + UNSERVED_MS
+            yield heads.unserved_at(pending, unserved_ms)

@@ -19,14 +19,18 @@ from gossip.core import (
     Clear,
     Compare,
     Compared,
+    Contradicted,
     Count,
     Effect,
     Event,
     Follow,
     HeadSeen,
+    JudgeOpening,
     Keep,
+    KeepTestimony,
     Lend,
     Log,
+    OpeningJudged,
     ProofFound,
     Prove,
     Raise,
@@ -41,19 +45,28 @@ from gossip.core import (
     Send,
     SendTile,
     Settle,
+    Testified,
+    Testify,
     Tick,
+    Weigh,
     WrongEntries,
     adjudicate,
     begin,
+    contradictions,
+    judge_opening,
     origin_id,
     step,
+    timestamped,
     wake_ms,
 )
 from gossip.messages import Consistency, Known, format_message, parse_message
-from tests.fakes_log import FakeLog, policy
+from gossip.testimony import UNSERVED as UNSERVED_KIND
+from gossip.testimony import Testimony
+from tests.fakes_log import FakeLog, policy, sign_line, signer
 from tlog.errors import ProofError
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import VerifierKey
+from tlog.note import Note
 from tlog.policy import Policy
 from tlog.proofs import fold
 from tlog.signed_checkpoint import SignedCheckpoint
@@ -76,14 +89,19 @@ class SimMonitor:
         self.outbox: dict[bytes, list[Known]] = defaultdict(list)
         self.alarms: list[tuple[str, str]] = []
         self.counts: list[str] = []
+        self.peer_key = signer(f"monitor.example/{name}")
+        self.stated: dict[VerifierKey, list[SignedCheckpoint]] = defaultdict(list)
+        self.testimony: list[bytes] = []
         self.refusals: list[str] = []
         self.trace: list[str] = []
         self.convicted_at: dict[bytes, int] = {}
         self.draft: FakeLog | None = None
 
     def meet(self, peers: Iterable["SimMonitor"], observers: Sequence[VerifierKey] = ()) -> None:
-        others = tuple(peer.id for peer in peers if peer is not self)
-        self.state = begin(Rules({self.origin: self.log}, others, others, tuple(observers)), 1, 0)
+        known = {peer.id: peer.peer_key.verifier_key for peer in peers if peer is not self}
+        others = tuple(known)
+        rules = Rules({self.origin: self.log}, others, others, tuple(observers), testifiers=known)
+        self.state = begin(rules, 1, 0)
 
     @property
     def size(self) -> int:
@@ -130,11 +148,23 @@ class SimMonitor:
                 return self._seek(origin, old_size, head)
             case Compare(peer, origin, head):
                 return [Compared(peer, origin, self.mirror.head(head.size) == head)]
+            case Weigh() | Testify() | JudgeOpening():
+                return [*self._tell(effect, now)]
             case Abandon():
                 self.draft = None
             case _:
                 self._note(effect, now)
         return []
+
+    def _tell(self, effect: Weigh | Testify | JudgeOpening, now: int) -> Iterable[Event]:
+        match effect:
+            case Weigh(origin, signed):
+                return self._weigh(origin, signed)
+            case Testify(_, head, first_seen_ms, tries):
+                return [Testified(self._testify(head, first_seen_ms, tries, now))]
+            case JudgeOpening(origin, signed, opening):
+                own = self.state.branch(origin).signed
+                return [OpeningJudged(origin, signed, judge_opening(own, signed, opening, self.mirror.node))]
 
     def _note(self, effect: Effect, now: int) -> None:
         match effect:
@@ -146,6 +176,8 @@ class SimMonitor:
                 self.convicted_at[held.conviction.id] = now
             case Raise(kind, _, subject):
                 self.alarms.append((kind, subject))
+            case KeepTestimony(note, _):
+                self.testimony.append(note)
             case Clear() | SeekTile() | Lend() | SendTile():
                 pass
             case _:
@@ -156,7 +188,23 @@ class SimMonitor:
         for one in self.remembered.values():
             known[one.size].append(one)
         own = self.state.branch(self.origin).signed
-        return Adjudicated(self.origin, signed, adjudicate(own, signed, candidates, self.mirror.node, known))
+        cosigned = [one for stated in self.stated.values() for one in stated if one.size <= self.size]
+        outcome = adjudicate(own, signed, candidates, self.mirror.node, known, cosigned, self.log.policy)
+        return Adjudicated(self.origin, signed, outcome)
+
+    def _weigh(self, origin: bytes, signed: SignedCheckpoint) -> list[Event]:
+        found: list[Event] = []
+        for key in timestamped(signed):
+            stated = self.stated[key]
+            found += [Contradicted(origin, one) for one in contradictions(signed, key, stated)]
+            if signed not in stated:
+                stated.append(signed)
+        return found
+
+    def _testify(self, head: TreeHead, first_seen_ms: int, tries: int, now: int) -> bytes:
+        since, until = first_seen_ms // 1000, now // 1000
+        text = Testimony(self.source.origin, UNSERVED_KIND, head.size, head.root_hash, since, until, tries).format()
+        return Note(text, (sign_line(self.peer_key, text),)).format()
 
     def _follow(self, origin: bytes, signed: SignedCheckpoint) -> list[Event]:
         if signed.size > self.source.size:

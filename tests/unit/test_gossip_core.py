@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gossip import core
 from gossip.core import (
     MIRROR_DAMAGED,
     Abandon,
@@ -51,6 +52,7 @@ from gossip.core import (
     TileLent,
     Undecided,
     Unprovable,
+    Weigh,
     WrongEntries,
     adjudicate,
     begin,
@@ -69,7 +71,6 @@ from gossip.core.state import (
     UNSERVED_MS,
 )
 from gossip.messages import (
-    MAX_DIGEST,
     Consistency,
     Digest,
     DigestEntry,
@@ -135,8 +136,10 @@ def waiting(one: SignedCheckpoint, quorum: bool = False, via: bytes | None = P) 
 
 
 def run(before: State, event: Event, now_ms: int = 0) -> tuple[State, list[Effect]]:
+    """One step, without what is remembered of peers and bundles and without what is weighed: others test these."""
     after, effects = step(before, event, now_ms, random.Random(0))
-    return after, list(effects)
+    forgetful = replace(after, contacts=before.contacts, judged=before.judged)
+    return forgetful, [effect for effect in effects if not isinstance(effect, Weigh)]
 
 
 def received(before: State, *messages: Message, answer: bool = False, now_ms: int = 0) -> tuple[State, list[Effect]]:
@@ -361,7 +364,8 @@ CONVICTED = run(at(9), Adjudicated(ID, statement(TWIN, 9), Forked(fork())))[0]
 @pytest.mark.parametrize(
     "event",
     [
-        HeadSeen(ID, LOG.sign(12)),
+        HeadSeen(ID, statement(LOG, 12).raw),
+        HeadSeen(ID, head_of(LOG, 9).raw.replace(b"\n\n", b"\n", 1)),
         Adjudicated(ID, statement(LOG, 12), Undecided()),
         Adjudicated(ID, statement(TWIN, 8), Forked(fork(8))),
         ProofFound(ID, LOG.head(12), Candidate(9, None, ())),
@@ -376,7 +380,7 @@ def test_a_convicted_log_is_neither_followed_nor_judged_again(event: Event) -> N
     before = replace(CONVICTED, branches={ID: branch})
     after, effects = run(before, event, UNSERVED_MS * 2)
     assert after == before
-    assert {type(effect) for effect in effects} <= {Count, Abandon}
+    assert {type(effect) for effect in effects} <= {Count, Abandon, Refuse}
 
 
 def test_wrong_entries_of_a_convicted_log_are_no_more_than_an_alarm() -> None:
@@ -461,12 +465,13 @@ def test_a_head_that_is_about_to_be_judged_is_not_hurried() -> None:
     assert run(at(7, fresh(statement(LOG, 9))), Tick(), RETRY_MS)[1] == []
 
 
-def test_a_head_that_nobody_serves_raises_an_alarm_once() -> None:
+def test_a_head_that_nobody_serves_raises_an_alarm_once_and_is_testified_about_again_and_again() -> None:
     one = head_of(LOG, 9)
-    before = at(7, waiting(one, quorum=True))
-    after, effects = run(before, Tick(), UNSERVED_MS)
-    assert effects == [Raise("unserved", ID, "size 9"), Follow(ID, one)]
-    assert run(after, Tick(), UNSERVED_MS + RETRY_MS)[1] == [Follow(ID, one)]
+    after, done = run(at(7, waiting(one, quorum=True)), Tick(), UNSERVED_MS)
+    assert done == [Raise("unserved", ID, "size 9"), core.Testify(ID, one.head, 0, 1), Follow(ID, one)]
+    after, done = run(after, Tick(), UNSERVED_MS + RETRY_MS)
+    assert done == [Follow(ID, one)]
+    assert run(after, Tick(), 2 * UNSERVED_MS)[1] == [core.Testify(ID, one.head, 0, 2), Follow(ID, one)]
 
 
 def test_the_next_deadline_is_the_earliest() -> None:
@@ -539,10 +544,12 @@ def test_requests_for_proofs_and_tiles_are_passed_on() -> None:
 # Anti-entropy.
 
 
+NOTHING = Summary(1, 0, bytes(32), bytes(32), 0, 0, 0)
+
+
 def summary_of(one: State) -> Summary:
     """What a state says of itself when asked."""
-    empty = Summary(0, 0, bytes(32), bytes(32), 0, 0, 0)
-    (answer, *_) = sent(received(one, empty)[1])
+    (answer, *_) = sent(received(one, NOTHING)[1])
     assert isinstance(answer, Summary)
     return answer
 
@@ -554,22 +561,26 @@ def test_equal_summaries_end_an_exchange() -> None:
     assert sent(received(before, ours, answer=True)[1]) == []
 
 
-def test_a_different_summary_is_answered_with_a_digest() -> None:
+def test_a_different_summary_is_answered_with_a_digest_by_either_side() -> None:
     before = at(7, waiting(statement(TWIN, 9)))
     (_, digest) = sent(received(before, summary_of(state()))[1])
     entries = (DigestEntry(ID, 7, LOG.head(7).root_hash, 1), DigestEntry(ID, 9, TWIN.head(9).root_hash, 2))
     assert digest == Digest(None, 0, entries, False)
-    assert sent(received(before, summary_of(state()), answer=True)[1]) == []
+    assert sent(received(before, summary_of(state()), answer=True)[1]) == [digest]
 
 
-def test_other_convictions_are_answered_with_what_is_held() -> None:
-    (_, digest, held) = sent(received(CONVICTED, summary_of(state()))[1])
+def test_convictions_are_announced_when_two_summaries_in_a_row_lack_them() -> None:
+    once = received(CONVICTED, summary_of(state()))[1]
+    assert [type(message) for message in sent(once)] == [Summary, Digest]
+    (_, digest, held) = sent(received(CONVICTED, summary_of(state()), summary_of(state()))[1])[2:]
     assert isinstance(digest, Digest)
     assert [entry.flags for entry in digest.entries] == [5]
     assert isinstance(held, HaveEvidence)
     assert [one.id for one in held.held] == list(CONVICTED.branch(ID).convicted)
-    assert sent(received(CONVICTED, summary_of(at(9)), answer=True)[1]) == [held]
-    assert sent(received(at(9), summary_of(CONVICTED), answer=True)[1]) == []
+    agreed = received(CONVICTED, summary_of(state()), summary_of(CONVICTED), summary_of(state()))[1]
+    assert HaveEvidence not in {type(message) for message in sent(agreed)}
+    lacking = received(at(9), summary_of(CONVICTED), summary_of(CONVICTED), answer=True)[1]
+    assert HaveEvidence not in {type(message) for message in sent(lacking)}
 
 
 def digest(*heads: tuple[int, bytes, int], origin: bytes = ID, more: bool = False) -> Digest:
@@ -608,23 +619,6 @@ def test_a_digest_with_more_heads_of_a_log_than_anybody_holds_is_not_all_compare
     entries = tuple(DigestEntry(ID, 5, bytes([number]) * 32, 1) for number in range(200))
     _, effects = received(at(7), Digest(1, 2, entries, False))
     assert sum(isinstance(effect, Compare) for effect in effects) == 1 + MAX_PENDING
-
-
-def test_what_a_complete_digest_lacks_is_sent() -> None:
-    before = at(7, waiting(statement(TWIN, 9)))
-    ours = [Head(ID, head_of(LOG, 7).raw, 1, None, ()), Head(ID, statement(TWIN, 9).raw, 2, None, ())]
-    assert sent(received(before, digest(), answer=True)[1]) == ours
-    assert sent(received(before, digest(OWN), answer=True)[1]) == ours
-    assert sent(received(before, digest(more=True), answer=True)[1]) == []
-    assert sent(received(state(Branch(pending=())), digest(), answer=True)[1]) == []
-
-
-def test_a_digest_is_cut_at_its_limit_and_says_so() -> None:
-    branches = dict.fromkeys((number.to_bytes(32, "big") for number in range(MAX_DIGEST + 1)), at(7).branch(ID))
-    full = replace(state(), branches=branches)
-    (_, message) = sent(received(full, summary_of(state()))[1])
-    assert isinstance(message, Digest)
-    assert (len(message.entries), message.more) == (MAX_DIGEST, True)
 
 
 def test_wanted_heads_are_sent_and_unknown_logs_skipped() -> None:

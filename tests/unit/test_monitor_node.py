@@ -33,7 +33,7 @@ from monitor.app import monitor_app
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
 from monitor.node import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS, Monitor, Site, reopened
 from monitor.page import status_page
-from monitor.store import HEAD, MAX_UNSETTLED, StoredHead
+from monitor.store import HEAD, MAX_UNSETTLED, StoredHead, Writes
 from monitor.views import Views
 from runtime.client import Failure, FetchError, Response
 from runtime.errors import UsageError
@@ -582,6 +582,7 @@ async def test_a_tile_that_was_dropped_comes_back_from_a_peer(tmp_path: Path) ->
     log = grown(2000)
     async with bench(tmp_path, log, mirror_bytes=0) as one:
         await one.poll()
+        await one.receive()  # whoever has contacted us lately is asked
         one.internet.down = True
         await one.monitor.submit(ID, fork(log, 900, 1000).sign(1000, ()))
         assert not one.monitor.branch(ID).convicted
@@ -657,7 +658,7 @@ async def test_heads_that_nothing_explains_are_remembered_up_to_a_limit(tmp_path
         one.monitor._count = counted.append
         await one.monitor.submit(ID, log.sign(3, ()))
         assert counted == [Ignored.HEAD_WITHOUT_ROOM]
-        assert await one.monitor.store.remember(replace(first, note=b"more"))
+        assert await one.monitor.store.write_down(Writes((replace(first, note=b"more"),))) == 0
 
 
 async def test_a_peer_s_offers_for_unknown_logs_are_ignored(tmp_path: Path) -> None:
