@@ -297,6 +297,8 @@ def _merge_into_branch(turn: Turn, origin: bytes, signed: SignedCheckpoint, via:
     branch = turn.state.branch(origin)
     if branch.signed is None:
         raise AssertionError("merged into an empty branch")
+    if signed is branch.signed:
+        return
     merged = _merged(branch.signed, signed)
     if merged.raw != branch.signed.raw:
         turn.emit(Remember(origin, merged, via))

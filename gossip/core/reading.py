@@ -19,10 +19,16 @@ from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint, reopen_che
 
 
 def read(turn: Turn, log: Log, note: Note, via: bytes | None) -> SignedCheckpoint | None:
-    """Open a note with the keys of the log, its witnesses and the observers, and keep the lines that verified."""
+    """Open a note with the keys of the log, its witnesses and the observers, and keep the lines that verified.
+
+    Where that would tell nothing that is not known of the same text, what is known is returned.
+    """
     known = _same_text(turn.state.branch(log.id), note)
     keys = turn.state.rules.keys_of(log, (note,))
-    if not turn.afford(via, Kind.CHECKS, _unverified(note, keys, known)):
+    unverified = _unverified(note, keys, known)
+    if known is not None and not unverified:
+        return known
+    if not turn.afford(via, Kind.CHECKS, unverified):
         return None
     try:
         signed = open_checkpoint(note, keys) if known is None else reopen_checkpoint(note, keys, known)
@@ -52,12 +58,16 @@ def parse(turn: Turn, raw: bytes) -> Note | None:
 
 def without_observers(log: Log, signed: SignedCheckpoint) -> SignedCheckpoint:
     """Keep the lines of the log and its witnesses: a note has room for 24, and there may be any number of observers."""
+    if all((one.key.name, one.key.id) in log.keyring for one in signed.signatures):
+        return signed
     return signed.only(log.keyring.values())
 
 
 def states_news(branch: Branch, signed: SignedCheckpoint) -> bool:
     """Tell whether a key signed with a time what is not known of it from the heads that are held."""
     known = _same_text(branch, signed.note)
+    if known is signed:
+        return False
     lines = frozenset(() if known is None else (one.line for one in known.signatures))
     keys = frozenset(timestamped(signed))
     return any(one.key in keys and one.line not in lines for one in signed.signatures)
@@ -98,5 +108,5 @@ def _same_text(branch: Branch, note: Note) -> SignedCheckpoint | None:
 
 def _unverified(note: Note, keys: Sequence[VerifierKey], known: SignedCheckpoint | None) -> int:
     selectors = {(key.name, key.id) for key in keys}
-    lines = frozenset(() if known is None else (one.line for one in known.signatures))
+    lines = () if known is None else known.note.signatures  # few, and compared faster than hashed
     return sum((line.name, line.key_id) in selectors and line not in lines for line in note.signatures)
