@@ -210,4 +210,10 @@ SCENARIOS: Mapping[str, tuple[Scenario, str]] = {
     "honest": (honest, "nobody lies, nobody is convicted"),
     "split-same-size": (split_same_size, "two trees of one size"),
     "split-sizes": (split_sizes, "two trees of different sizes"),
+    "rollback": (rollback, "a log that takes back what it signed"),
+    "freeze": (freeze, "a log that stops showing growth to one monitor"),
+    "private-fork": (private_fork, "a tree made for one client"),
+    "lying-monitor": (lying_monitor, "a monitor that states two views"),
+    # The last, because after it one witness counts no more for any log.
+    "lying-witness": (lying_witness, "a witness that cosigns two histories"),
 }

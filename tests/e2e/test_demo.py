@@ -10,12 +10,17 @@ import pytest
 
 SECONDS = 480  # the demo itself takes less than a minute on two idle cores; under coverage on a busy machine, more
 
-NO_EVIDENCE = ("honest",)
+NO_EVIDENCE = ("honest", "freeze")
 
 # Whose evidence a scenario ends in: what it may be, and the file that holds the vkey of the accused.
 EVIDENCE = (
     ("split-same-size", {"same-size"}, "log-split-same-size-ed25519"),
     ("split-sizes", {"non-consistent"}, "log-split-sizes-ed25519"),
+    ("rollback", {"log-rollback"}, "log-rollback-mldsa44"),
+    ("private-fork", {"openings", "non-consistent"}, "log-private-fork-ed25519"),
+    ("lying-monitor", {"cosigner-rollback"}, "m4-observer"),
+    ("lying-witness", {"same-size", "non-consistent"}, "log-lying-witness-ed25519"),
+    ("lying-witness", {"cosigner-same-size", "cosigner-non-consistent", "cosigner-rollback"}, "w3-"),
 )
 
 
