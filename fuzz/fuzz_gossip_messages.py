@@ -18,6 +18,7 @@ from gossip.messages import (
     HeldEvidence,
     Known,
     Summary,
+    TestimonyNote,
     TileData,
     Unknown,
     format_message,
@@ -31,11 +32,11 @@ from tlog.note import Note, message_to_sign, signature_line
 from tlog.policy import Policy, PolicyLog
 
 _LOG = SignerKey("fuzz.example/log", KeyType.ED25519, bytes(range(32)))
-_PEER = b"p" * 32
+PEER = b"p" * 32
 _ID = origin_id(_LOG.name)
 _HASH = b"h" * 32
 _POLICY = Policy((PolicyLog(_LOG.verifier_key),), (), (), None)
-_RULES = Rules({_ID: Log(_LOG.name, (_LOG.verifier_key,), _POLICY)}, (_PEER,), (_PEER,))
+RULES = Rules({_ID: Log(_LOG.name, (_LOG.verifier_key,), _POLICY)}, (PEER,), (PEER,))
 
 
 def _note(size: int, fill: bytes) -> bytes:
@@ -46,7 +47,11 @@ def _note(size: int, fill: bytes) -> bytes:
 
 _EVIDENCE = b"tlog-evidence@v1\ntype same-size\n\n" + _note(5, b"a") + b"--\n" + _note(5, b"b")
 
-_MESSAGES: list[Known] = [
+_TESTIMONY = (
+    b"tlog-testimony@v1\nfuzz.example/log\nunserved\n5 YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\n1 2 3\n-\n"
+)
+
+MESSAGES: list[Known] = [
     Summary(1, 1, _HASH, _HASH, 0, 0, 0),
     Digest(None, 0, (DigestEntry(_ID, 5, _HASH, 1), DigestEntry(_HASH, 0, _HASH, 2)), False),
     GetHeads((_ID,)),
@@ -58,9 +63,10 @@ _MESSAGES: list[Known] = [
     HaveEvidence((HeldEvidence(2, _ID, _HASH, _HASH),)),
     GetEvidence((_HASH,)),
     EvidenceBundle(2, _EVIDENCE),
+    TestimonyNote(_TESTIMONY),
 ]
 
-SEEDS: list[bytes] = [pack(format_message(message)) for message in _MESSAGES]
+SEEDS: list[bytes] = [pack(format_message(message)) for message in MESSAGES]
 
 
 def target(data: bytes) -> None:
@@ -71,8 +77,8 @@ def target(data: bytes) -> None:
         return
     if not isinstance(message, Unknown) and pack(format_message(message)) != data:
         raise AssertionError("two spellings of one message")
-    state, _ = step(begin(_RULES, 1, 0), Received(_PEER, (message,)), 0, random.Random(0))
-    step(state, Received(_PEER, (message,), answer=True), 1, random.Random(0))
+    state, _ = step(begin(RULES, 1, 0), Received(PEER, (message,)), 0, random.Random(0))
+    step(state, Received(PEER, (message,), answer=True), 1, random.Random(0))
 
 
 if __name__ == "__main__":
