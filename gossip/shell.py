@@ -5,6 +5,10 @@
 each peer until they leave in one of three ways: in the answer to the peer's own request, in a request to its URL, or,
 for a peer that cannot be dialled, in the answer to the request that it keeps open (``?wait=``).
 
+Nothing gets into an outbox before the host has made durable what was wanted before it, and ``dispatch`` does not return
+before that either. Meanwhile other events are taken into account: all that wait at the same time share one wait for
+the disk.
+
 Two kinds of time are used. Envelopes carry the wall clock. The machine gets the time since some start, which never goes
 back, since all it does with it is to wait.
 """
@@ -13,7 +17,7 @@ import random
 import secrets
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,13 +54,18 @@ LONGEST_DAYLIGHT_SECONDS = 3600  # without a look at whether another day has beg
 MAX_OUTSTANDING = 4  # requests of one peer at once: one to deliver, one held open, and as many of a second run
 MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of envelopes that nobody has authenticated yet; joining their pieces doubles it
 UNREAD_PATIENCE_SECONDS = 5.0  # for room among these
+SMALL_BYTES = 16 * 1024  # needs no room: a thousand connections hold 16 MB of it, and most of what peers say is smaller
 
 
 class Host(Protocol):
     """Does what the machine wants done, except sending."""
 
     async def perform(self, effect: Effect) -> Sequence[Event]:
-        """Do it, and tell what came of it. When this returns, what had to be durable is durable."""
+        """Do it, and tell what came of it. What has to be durable may wait for ``flush``."""
+        ...
+
+    async def flush(self) -> None:
+        """Make durable whatever was performed so far. Nothing that follows from it has left yet."""
         ...
 
 
@@ -132,6 +141,10 @@ class Gossip:
         self._unread = Room(MAX_UNREAD_BYTES, UNREAD_PATIENCE_SECONDS)
         self._chance = random.Random(secrets.token_bytes(32))  # noqa: S311 # it picks peers and spreads load, no more
         self._turn = trio.Lock()
+        self._turns = 0
+        self._durable = 0  # as many turns are on disk
+        self._flushing = trio.Lock()
+        self._staged: list[Send] = []  # what waits for the disk
         self._changed = trio.Event()
         self._released = False
         self._failed = trio.Event()
@@ -143,14 +156,8 @@ class Gossip:
         too, wherever the event came from: only a restart brings the state back to what the disk says.
         """
         async with self._turn:
-            with trio.CancelScope(shield=True):
-                try:
-                    refusals = await self._follow_up(event)
-                except BaseException:
-                    self._failed.set()
-                    raise
-        self._changed.set()
-        self._changed = trio.Event()
+            turn, refusals = await self._have_turn(event)
+        await self._end(turn)
         return refusals
 
     def send(self, peer: bytes, message: Known) -> None:
@@ -162,7 +169,12 @@ class Gossip:
         return self._heard.get(peer)
 
     def reading(self, size: int) -> AbstractAsyncContextManager[None]:
-        """Hold a place for a body of at most so many bytes while it is read and opened. Raises ``Busy``."""
+        """Hold a place for a body of at most so many bytes while it is read and opened. Raises ``Busy``.
+
+        A small one needs none: strangers who never finish theirs may take all places, and news must still get in.
+        """
+        if size <= SMALL_BYTES:
+            return nullcontext()
         return self._unread.hold(min(size, MAX_ENVELOPE_BYTES))
 
     def open(self, raw: bytes) -> Envelope:
@@ -236,6 +248,43 @@ class Gossip:
                     await outbox.wait()
             return self._sealed(envelope.sender, outbox.take(), envelope.nonce)[0]
 
+    async def _have_turn(self, event: Event) -> tuple[int, list[str]]:
+        """Take an event into account. Whoever calls this ends the turn, and does nothing before that."""
+        with self._uncancelled():
+            refusals = await self._follow_up(event)
+            self._turns += 1
+            return self._turns, refusals
+
+    async def _end(self, turn: int) -> None:
+        """Wait for the disk, while others have their turns."""
+        with self._uncancelled():
+            await self._make_durable(turn)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    @contextmanager
+    def _uncancelled(self) -> Iterator[None]:
+        with trio.CancelScope(shield=True):
+            try:
+                yield
+            except BaseException:
+                self._failed.set()
+                raise
+
+    async def _make_durable(self, turn: int) -> None:
+        """Flush, then let out what waited for it; once for all turns that ended meanwhile."""
+        async with self._flushing:
+            if self._durable >= turn:
+                return
+            if self._failed.is_set():
+                raise GossipFailed
+            turns, staged = self._turns, self._staged
+            self._staged = []
+            await self._host.flush()
+            self._durable = turns
+            for message in staged:
+                self.send(message.peer, message.message)
+
     async def _follow_up(self, event: Event) -> list[str]:
         refusals: list[str] = []
         events = deque([event])
@@ -243,8 +292,8 @@ class Gossip:
             self.state, effects = step(self.state, events.popleft(), _now_ms(), self._chance)
             for effect in effects:
                 match effect:
-                    case Send(peer, message):
-                        self.send(peer, message)
+                    case Send():
+                        self._staged.append(effect)
                     case Refuse(reason):
                         refusals.append(reason)
                     case _:
@@ -334,8 +383,10 @@ class Gossip:
         messages = tuple(parse_message(value) for value in envelope.messages)
         self._heard[envelope.sender] = self._clock.now_ms()
         # However many envelopes one peer sends, whoever else wants the machine waits for one of them at most.
-        async with self._queues[envelope.sender]:
-            return await self.dispatch(Received(envelope.sender, messages, answer))
+        async with self._queues[envelope.sender], self._turn:
+            turn, refusals = await self._have_turn(Received(envelope.sender, messages, answer))
+        await self._end(turn)
+        return refusals
 
     def _sealed(self, peer: bytes, batch: "Sequence[_Waiting]", in_reply_to: bytes | None) -> tuple[bytes, bytes]:
         nonce = secrets.token_bytes(NONCE_BYTES)

@@ -114,6 +114,7 @@ class Doors:
                 self._weighed.popitem(last=False)
             for event in await self.monitor.perform(Weigh(origin, signed)):
                 await self.monitor.gossip.dispatch(event)
+            await self.monitor.flush()
         return True
 
     async def _view(self, origin: bytes, signed: SignedCheckpoint) -> Response:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from gossip.core.ledger import contradictions
+from monitor.notebook import Notebook
 from monitor.store import IndexedStatement, MonitorStore, StoredStatement
 from tlog.errors import TlogError
 from tlog.evidence import Evidence
@@ -139,8 +140,9 @@ class Ahead:
 class Ledger:
     """All statements."""
 
-    def __init__(self, store: MonitorStore) -> None:
+    def __init__(self, store: MonitorStore, notebook: Notebook) -> None:
         self._store = store
+        self._notebook = notebook
         self._stairs: dict[tuple[str, bytes], Staircase] = {}
         self._next = 1
 
@@ -165,9 +167,9 @@ class Ledger:
         return found
 
     async def weigh(self, signed: SignedCheckpoint, now: int) -> list[Evidence]:
-        """Write down what was stated, then compare it with what the same keys stated before, or stated of later times.
+        """Note what was stated, and compare it with what the same keys stated before, or stated of later times.
 
-        In this order: if we are stopped in between, ``load`` finds it.
+        If we are stopped when it is on disk and nobody has heard what it contradicts, ``load`` finds it.
         """
         written: list[StoredStatement] = []
         gone: list[int] = []
@@ -186,12 +188,11 @@ class Ledger:
                 stair.add(time, signed.size, signed.root_hash, number)
                 written.append(_stored(number, statement, key, time))
                 gone += [one for one in stair.thin(now) if not any(one in others for *_, others in suspects)]
-        if written or gone:
-            await self._store.write_statements(written, gone)
+        self._notebook.state(written, gone)
         return [one for key, statement, numbers in suspects for one in await self._judge(key, statement, numbers)]
 
     async def cosigned(self, origin: str, keys: Sequence[VerifierKey], up_to: int) -> list[SignedCheckpoint]:
-        """The largest heads up to a size that each of these keys stated."""
+        """The largest heads up to a size that each of these keys stated, as far as they are on disk."""
         found: list[SignedCheckpoint] = []
         for key in keys:
             for note in await self._store.statements_up_to(origin, key_id(key), up_to, MAX_FOUND):
@@ -203,7 +204,7 @@ class Ledger:
         return list(contradictions(statement, key, await self._opened(numbers, key)))
 
     async def _opened(self, numbers: Sequence[int], key: VerifierKey) -> list[SignedCheckpoint]:
-        notes = await self._store.statement_notes(numbers)
+        notes = await self._notebook.statement_notes(numbers)
         return [opened for number in numbers if number in notes and (opened := _open(notes[number], key))]
 
     def _stair(self, origin: str, key: VerifierKey) -> Staircase:

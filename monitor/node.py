@@ -84,6 +84,7 @@ from monitor.core import (
 from monitor.follow import Follower
 from monitor.ledger import Ledger, ahead
 from monitor.mirror import Mirror
+from monitor.notebook import Notebook
 from monitor.source import NotServed, TilesSource
 from monitor.store import MonitorStore, StoredBranch, StoredEvidence, StoredHead, StoredTestimony, branch_record
 from monitor.testify import sign_testimony
@@ -158,7 +159,8 @@ class Monitor:
         self._nursery: trio.Nursery | None = None
         self._errands: set[tuple[object, ...]] = set()
         self._testifier = testifier
-        self.ledger = Ledger(store)
+        self.notebook = Notebook(store)
+        self.ledger = Ledger(store, self.notebook)
         self.kept = trio.Event()
         """Set, and replaced, when evidence was kept."""
 
@@ -257,8 +259,15 @@ class Monitor:
             await self.store.clear_alarms(kind, site.log.origin, self._clock.now_ms())
             _log.info("alarm cleared", kind=kind, origin=site.log.origin)
 
+    async def flush(self) -> None:
+        """Write down all that was remembered; what is sent from now on may follow from it."""
+        for _ in range(await self.notebook.flush()):
+            self._count(Ignored.HEAD_WITHOUT_ROOM)
+
     async def perform(self, effect: Effect) -> Sequence[Event]:
-        """Do what the machine wants done."""
+        """Do what the machine wants done. What is only remembered, or settled, waits for ``flush``."""
+        if isinstance(effect, Review | Adopt | Keep):
+            await self.flush()  # each of these reads what was remembered, or writes what follows from it
         match effect:
             case Adjudicate(origin, signed, candidates):
                 return [await self._adjudicate(origin, signed, candidates)]
@@ -314,9 +323,9 @@ class Monitor:
     async def _write_down(self, effect: Remember | Settle | Keep | KeepTestimony | Raise | Clear | Count) -> None:
         match effect:
             case Remember(origin, signed, via):
-                await self._remember(origin, signed, via)
+                self._remember(origin, signed, via)
             case Settle(origin, head):
-                await self.store.settle(self._name(origin), head.size, head.root_hash)
+                await self.notebook.settle(self._name(origin), head.size, head.root_hash)
             case Keep(held):
                 await self._keep(held)
             case KeepTestimony(note, peer):
@@ -332,11 +341,10 @@ class Monitor:
 
     # Heads.
 
-    async def _remember(self, origin: bytes, signed: SignedCheckpoint, via: bytes | None) -> None:
+    def _remember(self, origin: bytes, signed: SignedCheckpoint, via: bytes | None) -> None:
         now_ms = self._clock.now_ms()
         head = StoredHead(self._name(origin), signed.size, signed.root_hash, signed.raw, via, now_ms, settled=False)
-        if not await self.store.remember(head):
-            self._count(Ignored.HEAD_WITHOUT_ROOM)
+        self.notebook.remember(head)
 
     async def _adjudicate(
         self, origin: bytes, signed: SignedCheckpoint, candidates: Sequence[Candidate]
@@ -345,8 +353,12 @@ class Monitor:
         own = self.branch(origin).signed
         known = await self._known(site.log, candidate_sizes(own, signed, candidates))
         read = site.mirror.read
-        outcome = await trio.to_thread.run_sync(adjudicate, own, signed, candidates, read, known)
+        if own is None or own.size < min((signed.size, *(one.size + 1 for one in candidates))):
+            outcome = adjudicate(own, signed, candidates, read, known)  # nothing of this is in the mirror
+        else:
+            outcome = await trio.to_thread.run_sync(adjudicate, own, signed, candidates, read, known)
         if isinstance(outcome, Forked) and own is not None:
+            await self.flush()
             keys = [one.key for one in signed.signatures if not is_log_key(one.key, signed.origin)]
             cosigned = await self.ledger.cosigned(signed.origin, keys, own.size)
             outcome = await trio.to_thread.run_sync(
@@ -363,7 +375,7 @@ class Monitor:
 
     async def _known(self, log: Log, sizes: set[int]) -> Mapping[int, Sequence[SignedCheckpoint]]:
         known: dict[int, list[SignedCheckpoint]] = defaultdict(list)
-        for stored in await self.store.heads_of(log.origin, sizes):
+        for stored in await self.notebook.heads_of(log.origin, sizes):
             signed = reopened(log, stored.note)
             if signed is not None:
                 known[stored.size].append(signed)

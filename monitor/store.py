@@ -7,6 +7,7 @@ Unix time.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import (
     BigInteger,
@@ -19,7 +20,9 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TextClause,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -33,6 +36,7 @@ from runtime.database import Database
 from runtime.register import Record, add_register_tables
 
 MAX_UNSETTLED = 4096  # heads per log that no branch explains: a log that signs more convicts itself with these
+MAX_SETTLED = 1024  # heads per log on its branch, the newest: the branch vouches for the others
 REVIEW_BATCH = 256  # unsettled heads judged at a time
 MAX_KEPT_TESTIMONY = 64  # per log: eight peers about eight heads
 MAX_ALARMS = 1000  # shown at once, the newest
@@ -200,6 +204,16 @@ class IndexedStatement:
 
 
 @dataclass(frozen=True, slots=True)
+class Writes:
+    """What one transaction writes down: heads, which of those on disk are settled, statements, and which are gone."""
+
+    heads: tuple[StoredHead, ...] = ()
+    settled: tuple[tuple[str, int, bytes], ...] = ()
+    statements: tuple[StoredStatement, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTestimony:
     """A peer's testimony, or our own, about one head; ``peer`` is the SHA-256 of the vkey."""
 
@@ -256,28 +270,47 @@ class MonitorStore:
 
         await self._database.write(work)
 
-    async def remember(self, head: StoredHead) -> bool:
-        """Write down a head, or the signatures that a known one has gained; False if there is no room for it."""
+    async def write_down(self, writes: Writes) -> int:
+        """Write all of it in one transaction; return for how many heads there was no room."""
 
-        async def work(connection: AsyncConnection) -> bool:
-            known = _is_head(head.origin, head.size, head.root_hash)
-            changed = await connection.execute(update(HEAD).where(known).values(note=head.note))
-            if changed.rowcount:
-                return True
-            unsettled = and_(HEAD.c.origin == head.origin, HEAD.c.settled.is_(False))
-            count = await connection.execute(select(func.count()).select_from(HEAD).where(unsettled))
-            if count.scalar_one() >= MAX_UNSETTLED:
-                return False
-            await connection.execute(insert(HEAD).values(_head_row(head)))
-            return True
+        async def work(connection: AsyncConnection) -> int:
+            by_origin: dict[str, list[StoredHead]] = {}
+            for head in writes.heads:
+                by_origin.setdefault(head.origin, []).append(head)
+            refused = 0
+            for origin, heads in by_origin.items():
+                fitting = await _with_room(connection, origin, heads)
+                refused += len(heads) - len(fitting)
+                await _insert(connection, HEAD.name, [_head_row(head) for head in fitting], _KEEP_NOTE)
+            for origin, size, root_hash in writes.settled:
+                await connection.execute(update(HEAD).where(_is_head(origin, size, root_hash)).values(settled=True))
+            for start in range(0, len(writes.gone), REVIEW_BATCH):
+                numbers = writes.gone[start : start + REVIEW_BATCH]
+                await connection.execute(delete(STATEMENT).where(STATEMENT.c.number.in_(numbers)))
+            await _insert(connection, STATEMENT.name, [_statement_row(one) for one in writes.statements])
+            return refused
 
         return await self._database.write(work)
 
-    async def settle(self, origin: str, size: int, root_hash: bytes) -> None:
-        """Write down that a head lies on the branch."""
+    async def head_sizes(self, origin: str) -> list[int]:
+        """The sizes of the heads that are remembered, in order."""
+
+        async def work(connection: AsyncConnection) -> list[int]:
+            chosen = select(HEAD.c.size).where(HEAD.c.origin == origin).distinct().order_by(HEAD.c.size)
+            return list((await connection.execute(chosen)).scalars())
+
+        return await self._database.read(work)
+
+    async def prune_heads(self, origin: str, named: Collection[int]) -> None:
+        """Forget heads on the branch: all but the newest, and those of the sizes that are named."""
+        settled = and_(HEAD.c.origin == origin, HEAD.c.settled)
+        newest = select(HEAD.c.size).where(settled).order_by(HEAD.c.size.desc()).offset(MAX_SETTLED).limit(1)
 
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(update(HEAD).where(_is_head(origin, size, root_hash)).values(settled=True))
+            last = (await connection.execute(newest)).scalar_one_or_none()
+            if last is not None:
+                old = and_(settled, HEAD.c.size <= last, HEAD.c.size.not_in(named))
+                await connection.execute(delete(HEAD).where(old))
 
         await self._database.write(work)
 
@@ -313,18 +346,6 @@ class MonitorStore:
             return [StoredEvidence(*row) for row in rows]
 
         return await self._database.read(work)
-
-    async def write_statements(self, statements: Sequence[StoredStatement], gone: Sequence[int]) -> None:
-        """Write statements down, and forget others by their numbers."""
-
-        async def work(connection: AsyncConnection) -> None:
-            for start in range(0, len(gone), REVIEW_BATCH):
-                numbers = gone[start : start + REVIEW_BATCH]
-                await connection.execute(delete(STATEMENT).where(STATEMENT.c.number.in_(numbers)))
-            if statements:
-                await connection.execute(_STATE, [_statement_row(one) for one in statements])
-
-        await self._database.write(work)
 
     async def statement_index(self, origin: str) -> list[IndexedStatement]:
         """What was stated of a log, without the notes."""
@@ -474,11 +495,50 @@ def _statement_row(statement: StoredStatement) -> Mapping[str, object]:
     return {name: getattr(statement, name) for name in StoredStatement.__slots__}
 
 
-# Made once: to put a statement together takes SQLAlchemy longer than SQLite to run it.
-_STATE = text(
-    "INSERT INTO statement (number, origin, key, time, size, root_hash, note)"
-    " VALUES (:number, :origin, :key, :time, :size, :root_hash, :note)"
-)
+_KEEP_NOTE = " ON CONFLICT (origin, size, root_hash) DO UPDATE SET note = excluded.note"
+_ROWS = (64, 8, 1)  # in one statement
+
+
+async def _insert(
+    connection: AsyncConnection, table: str, rows: Sequence[Mapping[str, object]], otherwise: str = ""
+) -> None:
+    """Insert many rows with few statements.
+
+    Python's SQLite module gives up the interpreter at each step of a statement, and ``executemany`` takes one for each
+    row. To put a statement together takes SQLAlchemy longer than SQLite to run it, so there are three, made once.
+    """
+    done = 0
+    for count in _ROWS:
+        while len(rows) - done >= count:
+            values = {f"{name}_{at}": rows[done + at][name] for at in range(count) for name in rows[done + at]}
+            await connection.execute(_insertion(table, count, otherwise), values)
+            done += count
+
+
+@cache
+def _insertion(table: str, count: int, otherwise: str) -> TextClause:
+    columns = METADATA.tables[table].columns
+    names = columns.keys()
+    places = ", ".join(f"({', '.join(f':{name}_{at}' for name in names)})" for at in range(count))
+    statement = text(f"INSERT INTO {table} ({', '.join(names)}) VALUES {places}{otherwise}")  # noqa: S608 # our names
+    return statement.bindparams(
+        *(bindparam(f"{name}_{at}", type_=columns[name].type) for at in range(count) for name in names)
+    )
+
+
+async def _with_room(connection: AsyncConnection, origin: str, heads: Sequence[StoredHead]) -> Sequence[StoredHead]:
+    """Those of the heads that there is room for: known ones, and as many others as the log has left."""
+    unsettled = and_(HEAD.c.origin == origin, HEAD.c.settled.is_(False))
+    count = (await connection.execute(select(func.count()).select_from(HEAD).where(unsettled))).scalar_one()
+    if count + len(heads) <= MAX_UNSETTLED:
+        return heads
+    known = select(HEAD.c.size, HEAD.c.root_hash).where(
+        HEAD.c.origin == origin, HEAD.c.size.in_([one.size for one in heads])
+    )
+    places = {(row.size, row.root_hash) for row in await connection.execute(known)}
+    new = [one for one in heads if (one.size, one.root_hash) not in places]
+    left_out = {id(one) for one in new[max(MAX_UNSETTLED - count, 0) :]}
+    return [one for one in heads if id(one) not in left_out]
 
 
 async def _answer_delivery(

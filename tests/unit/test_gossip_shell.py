@@ -34,6 +34,7 @@ from gossip.shell import (
     MAX_WAIT_SECONDS,
     MAX_WAITING_EVIDENCE,
     MAX_WAITING_MESSAGES,
+    SMALL_BYTES,
     Busy,
     Gossip,
     GossipFailed,
@@ -65,6 +66,7 @@ class RecordingHost:
     def __init__(self) -> None:
         self.wanted: list[Effect] = []
         self.later: list[Event] = []
+        self.flushed = 0
         self.fails = False
 
     async def perform(self, effect: Effect) -> Sequence[Event]:
@@ -74,6 +76,9 @@ class RecordingHost:
         self.wanted.append(effect)
         found, self.later = self.later, []
         return found
+
+    async def flush(self) -> None:
+        self.flushed = len(self.wanted)
 
 
 class Network:
@@ -293,6 +298,9 @@ async def test_one_peer_s_envelopes_keep_nobody_else_waiting_for_more_than_one(a
             self.done += 1
             return ()
 
+        async def flush(self) -> None:
+            pass
+
     host = SlowHost()
     idle, _ = node(Network(), "b", dials=False)
     slow = Gossip(idle.state, KEYS["b"], [Peer(KEYS["a"].verifier_key)], host, Network().post, TrioClock())
@@ -326,6 +334,87 @@ async def test_a_failing_disk_ends_everything(autojump_clock: MockClock) -> None
             with pytest.raises(OSError, match="disk"):
                 await b.answer(request(Unknown(99)))
             await trio.sleep(1)
+
+
+class CarefulHost:
+    """Its disk takes until ``disk`` is set, or is broken."""
+
+    def __init__(self) -> None:
+        self.disk = trio.Event()
+        self.broken = False
+        self.flushes = 0
+
+    async def perform(self, effect: Effect) -> Sequence[Event]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def flush(self) -> None:
+        self.flushes += 1
+        await self.disk.wait()
+        if self.broken:
+            raise OSError("the disk is gone")
+
+
+def careful() -> tuple[Gossip, CarefulHost]:
+    """A monitor that answers each SUMMARY, when its disk has what came before."""
+    host = CarefulHost()
+    idle, _ = node(Network(), "b", dials=False)
+    return Gossip(idle.state, KEYS["b"], [Peer(KEYS["a"].verifier_key)], host, Network().post, TrioClock()), host
+
+
+SAYS = Summary(7, 1, H, H, 0, 0, 0)
+
+
+async def test_nothing_leaves_before_the_disk_has_what_it_follows_from(autojump_clock: MockClock) -> None:
+    b, host = careful()
+    answers: list[bytes] = []
+
+    async def ask() -> None:
+        answers.append(await b.answer(request(SAYS), MAX_WAIT_SECONDS))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(10)
+        assert (answers, b._outboxes[A].take()) == ([], [])
+        host.disk.set()
+    assert answered(answers[0])
+
+
+async def test_nothing_leaves_when_the_disk_fails_and_no_later_event_lets_it_out(autojump_clock: MockClock) -> None:
+    b, host = careful()
+    host.broken = True
+    host.disk.set()
+    with pytest.RaisesGroup(GossipFailed, flatten_subgroups=True):
+        async with running(b):
+            with pytest.raises(OSError, match="disk"):
+                await b.answer(request(SAYS))
+            host.broken = False
+            with pytest.raises(GossipFailed):
+                await b.answer(request(SAYS, nonce=b"m" * 16))
+            assert b._outboxes[A].take() == []
+            await trio.sleep(1)
+
+
+async def test_all_that_wait_for_the_disk_at_once_wait_together(autojump_clock: MockClock) -> None:
+    b, host = careful()
+    async with trio.open_nursery() as nursery:
+        for number in range(MAX_OUTSTANDING):
+            nursery.start_soon(b.answer, request(Unknown(99), nonce=b"%16d" % number))
+        await trio.testing.wait_all_tasks_blocked()
+        assert host.flushes == 1
+        host.disk.set()
+    assert host.flushes == 2
+
+
+async def test_what_waits_for_the_disk_is_not_cancelled(autojump_clock: MockClock) -> None:
+    b, host = careful()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.answer, request(SAYS))
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            host.disk.set()
+    assert (b._durable, b._outboxes[A].take() != []) == (1, True)
 
 
 async def test_a_quiet_request_does_not_silence_what_comes_later(autojump_clock: MockClock) -> None:
@@ -454,10 +543,12 @@ async def test_bodies_that_nobody_has_authenticated_are_bounded(autojump_clock: 
             nursery.start_soon(read_until_busy, read)
         await trio.sleep(30)
         assert held == MAX_UNREAD_BYTES // MAX_ENVELOPE_BYTES
-        # There is no room for a small one either, until one of them has gone.
+        # There is no room for another one until one of them has gone; what is small needs none.
         with pytest.raises(Busy):
-            async with b.reading(1):
+            async with b.reading(SMALL_BYTES + 1):
                 pass
+        async with b.reading(SMALL_BYTES):
+            pass
         await trio.sleep(31)
         async with b.reading(10**9):
             pass

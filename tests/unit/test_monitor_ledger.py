@@ -61,7 +61,7 @@ def stated(log: FakeLog, size: int, time: int) -> SignedCheckpoint:
 async def test_a_witness_that_goes_back_is_convicted_by_its_own_statements(tmp_path: Path) -> None:
     log = grown(9)
     async with bench(tmp_path, log) as one:
-        ledger = Ledger(one.monitor.store)
+        ledger = Ledger(one.monitor.store, one.monitor.notebook)
         assert await ledger.weigh(stated(log, 9, 100), NOW) == []
         (found,) = await ledger.weigh(stated(log, 5, 200), NOW)
         assert found.type is EvidenceType.COSIGNER_ROLLBACK
@@ -70,11 +70,12 @@ async def test_a_witness_that_goes_back_is_convicted_by_its_own_statements(tmp_p
 async def test_a_contradiction_that_was_written_down_before_a_crash_is_found_at_the_start(tmp_path: Path) -> None:
     log = grown(9)
     async with bench(tmp_path, log) as one:
-        ledger = Ledger(one.monitor.store)
+        ledger = Ledger(one.monitor.store, one.monitor.notebook)
         await ledger.weigh(stated(log, 9, 100), NOW)
-        await ledger.weigh(stated(log, 5, 200), NOW)  # and the process ends before anybody hears of it
+        await ledger.weigh(stated(log, 5, 200), NOW)
+        await one.monitor.flush()  # and the process ends before anybody hears of it
     async with opened(settings(tmp_path, log), log) as one:
-        anew = Ledger(one.monitor.store)
+        anew = Ledger(one.monitor.store, one.monitor.notebook)
         (found,) = await anew.load(log.origin, one.monitor._keys(one.monitor.sites[ID].log))
         assert found.type is EvidenceType.COSIGNER_ROLLBACK
 
@@ -82,7 +83,8 @@ async def test_a_contradiction_that_was_written_down_before_a_crash_is_found_at_
 async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     log = grown(9)
     async with bench(tmp_path, log) as one:
-        await Ledger(one.monitor.store).weigh(stated(log, 5, 100), NOW)
+        await Ledger(one.monitor.store, one.monitor.notebook).weigh(stated(log, 5, 100), NOW)
+        await one.monitor.flush()
     async with opened(settings(tmp_path, log), log) as one:
         anew = one.monitor.ledger
         await anew.weigh(stated(log, 9, 200), NOW)
