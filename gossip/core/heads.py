@@ -371,6 +371,8 @@ def _pursue(turn: Turn, origin: bytes, pending: Pending) -> None:
     pending = _swap(turn, origin, replace(pending, tried_ms=turn.now_ms, tries=pending.tries + 1))
     if pending.quorum:
         turn.emit(Follow(origin, pending.signed))
+        # A quorum may collude, and then the log serves us nothing under this head: a peer that follows it can prove.
+        _ask_presenter(turn, origin, pending)
     else:
         _ask(turn, origin, _tell(turn, origin, pending))
 
@@ -389,11 +391,15 @@ def _ask(turn: Turn, origin: bytes, pending: Pending) -> None:
     recently = pending.asked_ms is not None and turn.now_ms - pending.asked_ms < RETRY_MS
     if recently or pending.proof is not None or not size:
         return
-    head = pending.signed.head
-    turn.emit(SeekProof(origin, size, head))
-    if pending.via is not None:
-        turn.send((pending.via,), GetConsistency(origin, size, head.size))
+    turn.emit(SeekProof(origin, size, pending.signed.head))
+    _ask_presenter(turn, origin, pending)
     _swap(turn, origin, replace(pending, asked_ms=turn.now_ms))
+
+
+def _ask_presenter(turn: Turn, origin: bytes, pending: Pending) -> None:
+    size = turn.state.branch(origin).size
+    if size and pending.via is not None and pending.proof is None:
+        turn.send((pending.via,), GetConsistency(origin, size, pending.signed.size))
 
 
 def _swap(turn: Turn, origin: bytes, pending: Pending) -> Pending:

@@ -321,9 +321,18 @@ def test_a_statement_that_extends_the_branch_is_told_with_its_proof() -> None:
     assert again == (after, [])
 
 
-def test_a_head_with_a_quorum_is_followed_and_not_told() -> None:
+def test_a_head_with_a_quorum_is_followed_and_not_told_and_who_has_it_is_asked_for_a_proof() -> None:
     one = head_of(LOG, 9)
-    assert run(at(7, fresh(one, quorum=True)), Adjudicated(ID, one, Undecided()))[1] == [Follow(ID, one)]
+    asked = [Follow(ID, one), Send(P, GetConsistency(ID, 7, 9))]
+    assert run(at(7, fresh(one, quorum=True)), Adjudicated(ID, one, Undecided()))[1] == asked
+
+
+def test_a_head_with_a_quorum_that_the_log_showed_or_that_is_proven_is_only_followed() -> None:
+    one = head_of(LOG, 9)
+    shown = fresh(one, quorum=True, via=None)
+    assert run(at(7, shown), Adjudicated(ID, one, Undecided()))[1] == [Follow(ID, one)]
+    proven = Extends(Candidate(7, None, LOG.proof(7, 9)))
+    assert run(at(7, fresh(one, quorum=True)), Adjudicated(ID, one, proven))[1] == [Follow(ID, one)]
 
 
 def test_a_verdict_about_a_head_that_left_the_pool_changes_nothing() -> None:
@@ -467,11 +476,12 @@ def test_a_head_that_is_about_to_be_judged_is_not_hurried() -> None:
 
 def test_a_head_that_nobody_serves_raises_an_alarm_once_and_is_testified_about_again_and_again() -> None:
     one = head_of(LOG, 9)
+    again = [Follow(ID, one), Send(P, GetConsistency(ID, 7, 9))]
     after, done = run(at(7, waiting(one, quorum=True)), Tick(), UNSERVED_MS)
-    assert done == [Raise("unserved", ID, "size 9"), core.Testify(ID, one.head, 0, 1), Follow(ID, one)]
+    assert done == [Raise("unserved", ID, "size 9"), core.Testify(ID, one.head, 0, 1), *again]
     after, done = run(after, Tick(), UNSERVED_MS + RETRY_MS)
-    assert done == [Follow(ID, one)]
-    assert run(after, Tick(), 2 * UNSERVED_MS)[1] == [core.Testify(ID, one.head, 0, 2), Follow(ID, one)]
+    assert done == again
+    assert run(after, Tick(), 2 * UNSERVED_MS)[1] == [core.Testify(ID, one.head, 0, 2), *again]
 
 
 def test_the_next_deadline_is_the_earliest() -> None:
