@@ -37,7 +37,7 @@ from tlog.note import Note
 
 _MEMORY = 256  # messages that a replayer keeps
 _REPLAYED = 4  # of them, in one envelope
-_FLOOD = 16  # messages in one envelope
+_FLOOD = 32  # messages in one envelope
 
 
 class Trick(Protocol):
@@ -121,7 +121,7 @@ class Replay:
 class Flood:
     """Says whatever costs others something: unknown logs, forged signatures, broken evidence, endless wishes."""
 
-    every = SECOND // 4
+    every = SECOND
 
     def __init__(self, chance: random.Random, origin: bytes, note: bytes) -> None:
         self._chance = chance

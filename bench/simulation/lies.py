@@ -20,6 +20,7 @@ LIE_AT = 22  # seconds: the log shows ``SHOWN`` entries then
 SHOWN = 340
 LARGER = 380  # what it shows 20 seconds later
 ABSURD = 2**40
+CORRUPT_FOR = 20  # seconds
 EVERYBODY = (1, 2, 3)
 
 
@@ -33,6 +34,7 @@ class Stage:
     public: int = 0
     frozen: bool = False
     captives: set[int] = field(default_factory=set)
+    corrupted: set[int] = field(default_factory=set)
 
     def publish(self, size: int, second: int) -> None:
         """Show everybody a larger tree, unless the log froze what it shows."""
@@ -42,7 +44,7 @@ class Stage:
         note = self.log.sign(world.head(self.log.origin, MAIN_SHAPE, size), EVERYBODY, EPOCH + second)
         for monitor in self.monitors:
             if monitor.number not in self.captives:
-                monitor.views[self.origin] = View(MAIN_SHAPE, size, note)
+                monitor.views[self.origin] = View(MAIN_SHAPE, size, note, monitor.number in self.corrupted)
 
     @property
     def origin(self) -> bytes:
@@ -133,9 +135,8 @@ def _corrupt_tiles(stage: Stage) -> None:
 
 def _corrupt_entries(stage: Stage) -> None:
     """Serve some monitors entries that are not what was signed, for a while."""
-    for monitor in stage.monitors[::2]:
-        note = stage.log.sign(world.head(stage.log.origin, MAIN_SHAPE, LAST_SIZE), EVERYBODY, EPOCH + LIE_AT)
-        monitor.views[stage.origin] = View(MAIN_SHAPE, LAST_SIZE, note, corrupt=True)
+    stage.corrupted = {monitor.number for monitor in stage.monitors[::2]}
+    stage.later(CORRUPT_FOR * SECOND, stage.corrupted.clear)
 
 
 def _rollback(stage: Stage) -> None:

@@ -22,8 +22,8 @@ WITNESSES = (1, 2, 3)
 WARM_UP = 40  # seconds
 ROUND = INTERVAL_MS // 1000
 # A POST of an envelope and its answer, header lines as the client and the server of this project write them.
-HTTP_REQUEST_BYTES = 254
-HTTP_ANSWER_BYTES = 142
+HTTP_REQUEST_BYTES = 214
+HTTP_ANSWER_BYTES = 149
 
 
 def expected_bytes(changed: int) -> int:

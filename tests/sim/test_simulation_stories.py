@@ -1,0 +1,118 @@
+"""Federations in which logs, witnesses, peers and the world misbehave, and what must hold whatever they do.
+
+Each story checks the invariants of ``bench.simulation.invariants`` by itself, and that everybody found out whom they
+had to find out. One seed each here; ``bench.gossip_sim`` plays thousands.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bench.simulation import world
+from bench.simulation.engine import Engine
+from bench.simulation.invariants import Invariants, verified_elsewhere
+from bench.simulation.lies import FORK, LAST_SIZE, LIES, MAIN_SHAPE
+from bench.simulation.memory import remembered
+from bench.simulation.network import Links
+from bench.simulation.runs import Federation
+from bench.simulation.stories import FAULTS, TRICKS, Plot, random_plot, story
+from bench.simulation.world import EPOCH, SimLog
+from gossip.messages import GetHeads
+from tlog.advance import Statement
+from tlog.hashing import Hash
+from tlog.signed_checkpoint import open_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def verified_once() -> Iterator[None]:
+    with remembered():
+        yield
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_every_lie_ends_as_it_must(lie: str) -> None:
+    ending = story(Plot(lie), 1)
+    assert len(ending.convicted) >= len(LIES[lie].convicted)
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_no_trick_of_peers_hides_a_fork(trick: str) -> None:
+    assert story(Plot("larger", (trick, trick)), 2).convicted
+
+
+@pytest.mark.parametrize("trick", [trick for trick in TRICKS if trick != "two faces"])
+def test_no_trick_of_peers_keeps_monitors_from_following_an_honest_log(trick: str) -> None:
+    ending = story(Plot("honest", (trick, trick)), 3)
+    assert (ending.sizes, ending.convicted) == ((LAST_SIZE,) * 4, frozenset())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_fault_hides_a_fork(fault: str) -> None:
+    tricks = ("silent", "silent") if fault == "sybil ring" else ()
+    assert story(Plot("smaller", tricks, (fault,)), 4).convicted
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_fault_convicts_an_honest_log(fault: str) -> None:
+    ending = story(Plot("honest", (), (fault,)), 5)
+    assert (ending.sizes, ending.convicted) == ((LAST_SIZE,) * 6, frozenset())
+
+
+def test_everything_at_once_convicts_nobody_honest() -> None:
+    ending = story(Plot("honest", ("flood", "replay", "silent"), FAULTS, 9), 6)
+    assert ending.convicted == frozenset()
+
+
+@pytest.mark.parametrize("seed", range(100, 108))
+def test_random_stories_end_well(seed: int) -> None:
+    assert story(random_plot(seed, 8), seed).checks > 0
+
+
+def test_kept_evidence_verifies_in_another_process() -> None:
+    held = story(Plot("double-cosigner"), 1).evidence
+    assert verified_elsewhere([(one, SimLog("log.example/story").policy) for one in held]) >= 1
+
+
+def watched() -> tuple[Invariants, Federation]:
+    federation = Federation(1, 2, [SimLog("log.example/story")], links=Links())
+    return Invariants(Engine(), (), ["log.example/story"]), federation
+
+
+def test_an_observer_that_goes_back_is_noticed() -> None:
+    invariants, federation = watched()
+    (monitor, _) = federation.monitors
+    root = Hash(bytes(32))
+    invariants.states(monitor, Statement("log.example/story", 5, root, EPOCH))
+    with pytest.raises(AssertionError, match="I6"):
+        invariants.states(monitor, Statement("log.example/story", 4, root, EPOCH + 1))
+    with pytest.raises(AssertionError, match="I6"):
+        invariants.states(monitor, Statement("log.example/story", 5, root, EPOCH - 1))
+
+
+def test_a_message_about_an_unknown_log_is_noticed() -> None:
+    invariants, _ = watched()
+    with pytest.raises(AssertionError, match="I8"):
+        invariants.sends(GetHeads((b"x" * 32,)))
+
+
+def test_a_conviction_of_an_honest_key_is_noticed() -> None:
+    held = story(Plot("same size"), 1).evidence[0]
+    invariants, federation = watched()
+    with pytest.raises(AssertionError, match="I1"):
+        invariants.keeps(federation.monitors[0], held)
+
+
+def test_a_branch_that_is_replaced_is_noticed() -> None:
+    invariants, federation = watched()
+    log = SimLog("log.example/story")
+    federation.establish(log, MAIN_SHAPE, 340, (1, 2, 3), federation.monitors)
+    federation.start_running()
+    monitor = federation.monitors[0]
+    (origin,) = monitor.rules.logs
+    signed, _ = monitor.disk.branches[origin]
+    with pytest.raises(AssertionError, match="I5"):
+        invariants.adopts(monitor, origin, MAIN_SHAPE, signed)
+    larger = world.head(log.origin, FORK, 380)
+    note = log.sign(larger, (1, 2, 3), EPOCH)
+    with pytest.raises(AssertionError, match="I5"):
+        invariants.adopts(monitor, origin, FORK, open_checkpoint(note, (log.key.verifier_key,)))
