@@ -64,8 +64,12 @@ class Host(Protocol):
         """Do it, and tell what came of it. What has to be durable may wait for ``flush``."""
         ...
 
+    def turn_over(self) -> None:
+        """All that follows from an event has been performed."""
+        ...
+
     async def flush(self) -> None:
-        """Make durable whatever was performed so far. Nothing that follows from it has left yet."""
+        """Make durable what was performed in turns that are over. What they wanted sent has not left yet."""
         ...
 
 
@@ -144,7 +148,8 @@ class Gossip:
         self._turns = 0
         self._durable = 0  # as many turns are on disk
         self._flushing = trio.Lock()
-        self._staged: list[Send] = []  # what waits for the disk
+        self._wanted: list[Send] = []  # in this turn
+        self._staged: list[Send] = []  # in earlier ones: waits for the disk
         self._changed = trio.Event()
         self._released = False
         self._failed = trio.Event()
@@ -252,6 +257,9 @@ class Gossip:
         """Take an event into account. Whoever calls this ends the turn, and does nothing before that."""
         with self._uncancelled():
             refusals = await self._follow_up(event)
+            self._host.turn_over()
+            self._staged += self._wanted
+            self._wanted = []
             self._turns += 1
             return self._turns, refusals
 
@@ -293,7 +301,7 @@ class Gossip:
             for effect in effects:
                 match effect:
                     case Send():
-                        self._staged.append(effect)
+                        self._wanted.append(effect)
                     case Refuse(reason):
                         refusals.append(reason)
                     case _:

@@ -114,6 +114,7 @@ class Doors:
                 self._weighed.popitem(last=False)
             for event in await self.monitor.perform(Weigh(origin, signed)):
                 await self.monitor.gossip.dispatch(event)
+            self.monitor.turn_over()
             await self.monitor.flush()
         return True
 

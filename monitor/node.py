@@ -259,15 +259,19 @@ class Monitor:
             await self.store.clear_alarms(kind, site.log.origin, self._clock.now_ms())
             _log.info("alarm cleared", kind=kind, origin=site.log.origin)
 
+    def turn_over(self) -> None:
+        """A turn of the machine has ended: the next flush writes down what it remembered."""
+        self.notebook.turn_over()
+
     async def flush(self) -> None:
-        """Write down all that was remembered; what is sent from now on may follow from it."""
+        """Write down what earlier turns remembered; what they wanted sent may leave then."""
         for _ in range(await self.notebook.flush()):
             self._count(Ignored.HEAD_WITHOUT_ROOM)
 
     async def perform(self, effect: Effect) -> Sequence[Event]:
         """Do what the machine wants done. What is only remembered, or settled, waits for ``flush``."""
         if isinstance(effect, Review | Adopt | Keep):
-            await self.flush()  # each of these reads what was remembered, or writes what follows from it
+            await self._flush_now()  # each of these reads what was remembered, or writes what follows from it
         match effect:
             case Adjudicate(origin, signed, candidates):
                 return [await self._adjudicate(origin, signed, candidates)]
@@ -294,6 +298,10 @@ class Monitor:
             case _:
                 await self._write_down(effect)
         return ()
+
+    async def _flush_now(self) -> None:
+        self.turn_over()
+        await self.flush()
 
     async def refresh(self, origin: bytes) -> None:
         """Let the observer say that the branch is still the largest tree it has seen."""
@@ -358,7 +366,7 @@ class Monitor:
         else:
             outcome = await trio.to_thread.run_sync(adjudicate, own, signed, candidates, read, known)
         if isinstance(outcome, Forked) and own is not None:
-            await self.flush()
+            await self._flush_now()
             keys = [one.key for one in signed.signatures if not is_log_key(one.key, signed.origin)]
             cosigned = await self.ledger.cosigned(signed.origin, keys, own.size)
             outcome = await trio.to_thread.run_sync(

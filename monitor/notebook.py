@@ -1,8 +1,9 @@
 """What was remembered since the last ``flush`` and is not on disk yet; all of it is written in one transaction.
 
-The machine remembers a head before it does anything else about it, and sends nothing before a flush. In between a head
-may turn out to lie on the branch. Then the branch, which is kept, says all that the head does, and of a head that is
-not on disk already nothing is written at all.
+The machine remembers a head before it does anything else about it, and sends nothing before a flush. Before its turn is
+over a head may turn out to lie on the branch. Then the branch, which is kept, says all that the head does, and of a
+head that is not on disk already nothing is written at all. So a flush for others leaves alone what an unfinished turn
+noted.
 
 Whoever asks for what is remembered gets what is here together with what is on disk. An index of the sizes on disk,
 eight bytes a head, answers in most cases that there is nothing to ask the disk for.
@@ -33,27 +34,39 @@ class _Page:
     def __bool__(self) -> bool:
         return bool(self.heads or self.settled or self.statements or self.gone)
 
+    def remember(self, head: StoredHead) -> None:
+        place = _place(head)
+        known = self.heads.get(place)
+        self.heads[place] = head if known is None else replace(known, note=head.note)
+
+    def add(self, later: "_Page") -> None:
+        for head in later.heads.values():
+            self.remember(head)
+        self.settled.update(later.settled)
+        self.statements.update(later.statements)
+        self.gone.update(later.gone)
+
 
 class Notebook:
     """Heads and statements on their way to the disk."""
 
     def __init__(self, store: MonitorStore) -> None:
         self._store = store
-        self._page = _Page()
+        self._page = _Page()  # of this turn
+        self._ready = _Page()
         self._leaving = _Page()
         self._sizes: dict[str, array[int]] = {}
         self._writer = trio.Lock()
 
     def remember(self, head: StoredHead) -> None:
         """Note a head, or the signatures that a known one has gained."""
-        place = _place(head)
-        known = self._page.heads.get(place)
-        self._page.heads[place] = head if known is None else replace(known, note=head.note)
+        self._page.remember(head)
 
     async def settle(self, origin: str, size: int, root_hash: bytes) -> None:
         """Note that a head lies on the branch."""
         place = origin, size, root_hash
-        self._page.heads.pop(place, None)
+        for page in (self._page, self._ready):
+            page.heads.pop(place, None)
         if size in await self._on_disk(origin, (size,)):
             self._page.settled[place] = None
 
@@ -61,31 +74,37 @@ class Notebook:
         """Note statements, and that others are to be forgotten, by their numbers."""
         self._page.statements.update((one.number, one) for one in statements)
         for number in gone:
-            if self._page.statements.pop(number, None) is None:
+            noted = [page.statements.pop(number, None) for page in (self._page, self._ready)]
+            if not any(noted):
                 self._page.gone[number] = None
 
     async def heads_of(self, origin: str, sizes: Collection[int]) -> list[StoredHead]:
         """The remembered heads of these sizes."""
         asked = await self._on_disk(origin, sizes)
         # Before the disk is asked: what leaves meanwhile would be missed.
-        noted = {**self._leaving.heads, **self._page.heads}
+        noted = {**self._leaving.heads, **self._ready.heads, **self._page.heads}
         here = {place: head for place, head in noted.items() if place[0] == origin and place[1] in sizes}
         found = {_place(head): head for head in await self._store.heads_of(origin, asked)} if asked else {}
         return list({**found, **here}.values())
 
     async def statement_notes(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """The notes of these statements, as far as they are kept."""
-        here = {**self._leaving.statements, **self._page.statements}
+        here = {**self._leaving.statements, **self._ready.statements, **self._page.statements}
         found = {number: here[number].note for number in numbers if number in here}
         missing = [number for number in numbers if number not in found]
         return {**found, **(await self._store.statement_notes(missing) if missing else {})}
 
+    def turn_over(self) -> None:
+        """Let the next flush write what was noted by now."""
+        self._ready.add(self._page)
+        self._page = _Page()
+
     async def flush(self) -> int:
-        """Write down all that was noted before; return for how many heads there was no room."""
+        """Write down all that was noted in earlier turns; return for how many heads there was no room."""
         async with self._writer:
-            if not self._page:
+            if not self._ready:
                 return 0
-            page, self._page = self._page, _Page()
+            page, self._ready = self._ready, _Page()
             self._leaving = page
             for head in page.heads.values():
                 await self._index(head.origin)

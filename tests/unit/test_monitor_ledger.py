@@ -73,7 +73,7 @@ async def test_a_contradiction_that_was_written_down_before_a_crash_is_found_at_
         ledger = Ledger(one.monitor.store, one.monitor.notebook)
         await ledger.weigh(stated(log, 9, 100), NOW)
         await ledger.weigh(stated(log, 5, 200), NOW)
-        await one.monitor.flush()  # and the process ends before anybody hears of it
+        await one.monitor._flush_now()  # and the process ends before anybody hears of it
     async with opened(settings(tmp_path, log), log) as one:
         anew = Ledger(one.monitor.store, one.monitor.notebook)
         (found,) = await anew.load(log.origin, one.monitor._keys(one.monitor.sites[ID].log))
@@ -84,7 +84,7 @@ async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     log = grown(9)
     async with bench(tmp_path, log) as one:
         await Ledger(one.monitor.store, one.monitor.notebook).weigh(stated(log, 5, 100), NOW)
-        await one.monitor.flush()
+        await one.monitor._flush_now()
     async with opened(settings(tmp_path, log), log) as one:
         anew = one.monitor.ledger
         await anew.weigh(stated(log, 9, 200), NOW)
