@@ -37,7 +37,7 @@ from tlog.note import Note
 
 _MEMORY = 256  # messages that a replayer keeps
 _REPLAYED = 4  # of them, in one envelope
-_FLOOD = 32  # messages in one envelope
+_FLOOD = 10  # messages in one envelope
 
 
 class Trick(Protocol):

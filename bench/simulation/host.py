@@ -72,6 +72,7 @@ from gossip.core import (
 from gossip.core.ledger import contradictions
 from gossip.messages import Consistency, Known, Message, TileData
 from gossip.testimony import UNSERVED, Testimony
+from monitor.ledger import Staircase
 from monitor.restore import restored
 from monitor.store import StoredBranch, StoredEvidence
 from tlog.advance import Advance, Refresh, Statement, decide
@@ -105,7 +106,7 @@ class Disk:
     branches: dict[bytes, tuple[SignedCheckpoint, Shape]] = field(default_factory=dict)
     stated: dict[bytes, Statement] = field(default_factory=dict)
     evidence: dict[bytes, bytes] = field(default_factory=dict)
-    weighed: dict[tuple[bytes, VerifierKey], list[SignedCheckpoint]] = field(default_factory=lambda: defaultdict(list))
+    weighed: dict[tuple[bytes, VerifierKey], tuple[Staircase, list[SignedCheckpoint]]] = field(default_factory=dict)
     testimony: list[bytes] = field(default_factory=list)
 
 
@@ -413,16 +414,22 @@ class Monitor:
             return Compared(peer, origin, agrees=False)
 
     def _weighed(self, origin: bytes, signed: SignedCheckpoint) -> list[Event]:
-        """Compare with every statement of the same key so far, and write it down."""
+        """Compare with the neighbours among what the same keys stated, found as the monitor program finds them."""
         found: list[Event] = []
         for signature in signed.signatures:
             if not signature.timestamp:
                 continue
-            stated = self.disk.weighed[origin, signature.key]
-            found += [Contradicted(origin, one) for one in contradictions(signed, signature.key, stated)]
-            if all(one.raw != signed.raw for one in stated):
+            stair, notes = self.disk.weighed.setdefault((origin, signature.key), (Staircase(1), []))
+            stated = (signature.timestamp, signed.size, signed.root_hash)
+            neighbours = [notes[number] for number in stair.against(*stated)]
+            found += [Contradicted(origin, one) for one in contradictions(signed, signature.key, neighbours)]
+            needed, replaced = stair.needs(*stated)
+            if needed:
                 self._write()
-                stated.append(signed)
+                if replaced is not None:
+                    stair.remove(replaced)
+                stair.add(*stated, len(notes))
+                notes.append(signed)
         return found
 
     # The branch.
