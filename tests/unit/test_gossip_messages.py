@@ -25,6 +25,7 @@ from gossip.messages import (
     format_message,
     parse_message,
 )
+from gossip.messages import TestimonyNote as Heard
 from tlog.errors import FormatError
 from tlog.evidence import MAX_EVIDENCE_BYTES
 from tlog.note import MAX_NOTE_BYTES
@@ -42,6 +43,7 @@ EXAMPLES: dict[int, Known] = {
     10: HaveEvidence((HeldEvidence(4, H, H, H),)),
     11: GetEvidence((H,)),
     12: EvidenceBundle(4, b"bundle"),
+    16: Heard(b"note"),
 }
 
 
@@ -71,7 +73,7 @@ def test_any_digest_comes_back(origin: bytes, entries: list[DigestEntry], more: 
     assert read(pack(format_message(digest))) == digest
 
 
-@pytest.mark.parametrize("number", [0, 1, 13, 19, 2**40, -1])
+@pytest.mark.parametrize("number", [0, 1, 13, 15, 17, 19, 2**40, -1])
 def test_an_unknown_type_is_no_mistake(number: int) -> None:
     assert parse_message((number, b"whatever", (None,))) == Unknown(number)
 
@@ -111,6 +113,9 @@ def test_an_unknown_type_is_no_mistake(number: int) -> None:
         (9, H, 0, 0, b"t" * 8193),
         (10, ((4, H, H, H),) * 65),
         (11, (H,) * 17),
+        (16, b"n" * 4097),
+        (16, "note"),
+        (2, 7, 1, H, H, 0),
         (12, 256, b""),
         (12, 4, b"b" * (MAX_EVIDENCE_BYTES + 1)),
     ],

@@ -6,9 +6,9 @@ from tests.keys import NOW, cosign, log_key, mldsa_key, note_line, sign_checkpoi
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError
 from tlog.hashing import Hash, TreeHead
-from tlog.keys import SignerKey
+from tlog.keys import SignerKey, VerifierKey
 from tlog.note import BadSignatureError, Note, NotSignedError, signature_line
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint, reopen_checkpoint
 
 ROOT = Hash(bytes(range(32)))
 CHECKPOINT = Checkpoint("log.example/one", 257, ROOT)
@@ -147,3 +147,49 @@ def test_different_texts_are_not_merged(other: Checkpoint) -> None:
     """Signatures of one would not verify under the other, not even when only extension lines differ."""
     with pytest.raises(ValueError, match="different texts"):
         signed(LOG).merge(signed(LOG, checkpoint=other))
+
+
+# Another note of the same text.
+
+
+def keys_of(*keys: SignerKey) -> list[VerifierKey]:
+    return [key.verifier_key for key in keys]
+
+
+def test_lines_that_were_verified_before_are_not_verified_again() -> None:
+    known = signed(LOG, A)
+    more = Note.parse(cosign(known.raw, B))
+    again = reopen_checkpoint(more, keys_of(B), known)
+    assert [signature.key for signature in again.signatures] == keys_of(LOG, A, B)
+    assert reopen_checkpoint(known.note, [], known).signatures == known.signatures
+
+
+def test_a_new_line_of_a_known_key_is_verified() -> None:
+    known = signed(LOG, A)
+    forged = Note(known.note.text, (*known.note.signatures, signature_line(B.verifier_key, NOW, bytes(64))))
+    with pytest.raises(BadSignatureError):
+        reopen_checkpoint(forged, keys_of(LOG, A, B), known)
+
+
+def test_of_several_lines_of_one_key_the_first_counts_again() -> None:
+    known, later = signed(LOG, A), signed(LOG, A, time=NOW + 1)
+    both = Note(known.note.text, (*known.note.signatures, later.note.signatures[1]))
+    assert reopen_checkpoint(both, keys_of(LOG, A), known).signatures == known.signatures
+
+
+def test_a_note_that_only_strangers_signed_is_not_opened_because_another_one_was() -> None:
+    known, strange = signed(LOG), signed(STRANGER)
+    with pytest.raises(NotSignedError):
+        reopen_checkpoint(strange.note, keys_of(LOG), known)
+    mixed = Note(known.note.text, (*known.note.signatures, *strange.note.signatures))
+    assert reopen_checkpoint(mixed, keys_of(LOG), known).signatures == known.signatures
+
+
+def test_another_text_has_to_be_opened_from_the_start() -> None:
+    other = signed(LOG, checkpoint=dataclasses.replace(CHECKPOINT, size=9))
+    with pytest.raises(ValueError, match="different texts"):
+        reopen_checkpoint(other.note, keys_of(LOG), signed(LOG))
+
+
+def test_only_the_lines_of_some_keys_are_kept() -> None:
+    assert signed(LOG, A, B).only(keys_of(LOG, B)) == signed(LOG, B)
