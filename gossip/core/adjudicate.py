@@ -97,7 +97,10 @@ def adjudicate(
         if not isinstance(outcome, Forked) or not head.size:
             return outcome
         sides = (*(() if own is None else (own,)), *cosigned, *(one for heads in known.values() for one in heads))
-        return replace(outcome, others=convict_cosigners(head, sides, candidates, read, policy))
+        # What lies beyond both the head and the branch is not in the mirror, whatever sizes a candidate names.
+        reach = max(head.size, 0 if own is None else own.size)
+        within = [one for one in sides if one.size <= reach]
+        return replace(outcome, others=convict_cosigners(head, within, candidates, read, policy))
     except MissingTile as missing:
         return NeedsTile(missing.tile)
     except TlogError:
@@ -119,8 +122,6 @@ def judge_opening(
         return NeedsTile(missing.tile)
     except ProofError:
         return Undecided()
-    except TlogError:
-        return Unprovable()
 
 
 def candidate_sizes(own: SignedCheckpoint | None, head: SignedCheckpoint, candidates: Sequence[Candidate]) -> set[int]:

@@ -805,6 +805,19 @@ def test_two_signed_heads_of_one_size_need_no_tree() -> None:
     assert adjudicate(None, statement(LOG, 8), (), read, known) == Undecided()
 
 
+@pytest.mark.parametrize("own", [None, head_of(LOG, 7)], ids=["no branch", "a branch"])
+def test_a_size_that_somebody_names_is_never_read_beyond_the_mirror(own: SignedCheckpoint | None) -> None:
+    def no_further(level: int, index: int) -> Hash:
+        if own is None or (index + 1) << level > own.size:
+            raise AssertionError("beyond the mirror")
+        return read(level, index)
+
+    # A candidate of size 30 brings the heads of that size into play, although nothing of them is here.
+    known = {8: [statement(LOG, 8)], 30: [statement(LOG, 30)]}
+    named = Candidate(30, None, ())
+    assert convicts(adjudicate(own, statement(TWIN, 8), (named,), no_further, known), EvidenceType.SAME_SIZE)
+
+
 def test_a_larger_head_is_decided_by_the_first_proof_that_leads_to_it() -> None:
     own, root = head_of(LOG, 9), LOG.head(9).root_hash
     right = Candidate(9, None, LOG.proof(9, 12))
