@@ -105,10 +105,14 @@ class Relink:
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """The own observer signed the head of the branch anew; ``line`` is its signature line."""
+    """The own observer signed the head of the branch anew; ``line`` is its signature line.
+
+    Meanwhile the branch may have grown: then a line for this ``head`` is of no use.
+    """
 
     origin: bytes
     line: bytes
+    head: TreeHead | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,9 @@ def opening_judged(turn: Turn, event: OpeningJudged) -> None:
 
 def stated(turn: Turn, event: Stated) -> None:
     """Send the head with the own observer's newest line from now on."""
-    turn.put(event.origin, replace(turn.state.branch(event.origin), line=event.line))
+    branch = turn.state.branch(event.origin)
+    if event.head is None or (branch.signed is not None and branch.signed.head == event.head):
+        turn.put(event.origin, replace(branch, line=event.line))
 
 
 def adjudicated(turn: Turn, event: Adjudicated) -> None:

@@ -34,9 +34,10 @@ from tests.fakes_log import WITNESSES, FakeLog, policy, sign_line
 from tests.machine import ID, KEYS, LOG, OWN, TWIN, Q, head_of, monitor, received, run, sent, statement
 from tlog.evidence import EvidenceType, verify_evidence
 from tlog.hashing import Hash
+from tlog.note import Note
 from tlog.opening import TruncatedProof
 from tlog.proofs import prove_subtree_consistency
-from tlog.signed_checkpoint import SignedCheckpoint
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 POLICY = policy(LOG.key)
 W1, W2, W3 = WITNESSES
@@ -108,6 +109,18 @@ def test_a_split_needs_a_quorum_on_both_sides_and_a_policy_that_asks_for_one() -
 def test_two_heads_of_one_size_need_no_branch() -> None:
     outcome = adjudicate(None, head_of(TWIN, 9), (), LOG.node, {9: [head_of(LOG, 9, (W1,))]})
     assert found(outcome) == [("cosigner-same-size", W1.name)]
+
+
+def test_another_note_of_the_same_head_contradicts_nothing() -> None:
+    outcome = judge(statement(LOG, 9), head_of(TWIN, 9, (W1,)), cosigned=(head_of(TWIN, 9, (W1,)),))
+    assert found(outcome) == []
+
+
+def test_what_the_log_did_not_sign_splits_no_quorum_and_convicts_its_cosigners_all_the_same() -> None:
+    text = head_of(LOG, 9).note.text
+    bare = Note(text, tuple(sign_line(witness, text) for witness in (W1, W2)))
+    outcome = judge(statement(LOG, 12), head_of(TWIN, 9, (W1, W2)), cosigned=(open_checkpoint(bare, KEYS),))
+    assert found(outcome) == [("cosigner-same-size", W1.name), ("cosigner-same-size", W2.name)]
 
 
 def test_a_missing_tile_spares_the_others_only() -> None:

@@ -39,6 +39,7 @@ def test_a_smaller_tree_at_a_later_time_convicts_whichever_comes_first() -> None
 def test_a_log_that_signs_with_time_answers_for_it() -> None:
     earlier, later = signed(MAIN.head(50), CT, time=NOW * 1000), signed(MAIN.head(40), CT, time=NOW * 1000 + 1)
     assert types(later, CT, earlier) == ["log-rollback"]
+    assert types(later, CT, signed(FORK.head(40), CT, time=NOW)) == []
 
 
 def test_equal_times_growth_and_other_logs_prove_nothing() -> None:
