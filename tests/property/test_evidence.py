@@ -20,6 +20,7 @@ from tlog.evidence import (
     cosigner_rollback,
     log_rollback,
     non_consistent,
+    openings,
     quorum_split,
     same_size,
     verify_evidence,
@@ -65,6 +66,60 @@ def test_every_fork_is_convicted_from_the_larger_tree_alone() -> None:
         verdict = verify_evidence(Evidence.parse(evidence.format()), [LOG.verifier_key])
         assert verdict.accused == LOG.verifier_key
         assert {statement.root_hash for statement in verdict.statements} == {first.root_hash, second.root_hash}
+
+
+def test_every_fork_is_convicted_by_two_inclusion_proofs() -> None:
+    # N3: at a leaf that differs, or at any complete subtree above it.
+    rng = random.Random(10)
+    for _ in range(500):
+        smaller, larger = fork(rng)
+        trees = (smaller, larger)
+        sizes = [len(tree.rows[0]) for tree in trees]
+        index = next(i for i in range(sizes[0]) if smaller.rows[0][i] != larger.rows[0][i])
+        level = rng.choice([level for level in range(9) if (index >> level) + 1 << level <= sizes[0]])
+        heads = [signed(tree.head(size), LOG) for tree, size in zip(trees, sizes, strict=True)]
+        opened = [
+            Opening(tree.rows[0][index], tuple(prove_inclusion(index, size, tree.read)))
+            for tree, size in zip(trees, sizes, strict=True)
+        ]
+        evidence = openings(heads[0], opened[0], heads[1], opened[1], index, level)
+        verdict = verify_evidence(Evidence.parse(evidence.format()), [LOG.verifier_key])
+        assert (verdict.type, verdict.accused) == (EvidenceType.OPENINGS, LOG.verifier_key)
+
+
+def test_a_smaller_tree_at_a_later_time_convicts_and_nothing_else_does() -> None:
+    # N6: equal times, time 0 and growth say nothing.
+    rng = random.Random(11)
+    tree = Tree(leaves(40))
+    for _ in range(1000):
+        one, other = ((rng.randint(0, 40), rng.choice((0, 1, 2, 3))) for _ in range(2))
+        first, second = (signed(tree.head(size), LOG_MLDSA, W1, time=time) for size, time in (one, other))
+        (large, early), (small, late) = sorted((one, other), reverse=True)
+        for make in (partial(log_rollback, first, second), partial(cosigner_rollback, first, second, W1.verifier_key)):
+            if small < large and 0 < early < late:
+                assert verify_evidence(make(), EVERYBODY).type in (
+                    EvidenceType.LOG_ROLLBACK,
+                    EvidenceType.COSIGNER_ROLLBACK,
+                )
+            else:
+                with pytest.raises(TlogError):
+                    make()
+
+
+def test_if_the_latest_heads_agree_so_does_all_that_was_accepted() -> None:
+    # N5: whoever checks consistency accepts prefixes of the latest head only.
+    rng = random.Random(12)
+    for _ in range(200):
+        smaller, larger = fork(rng)
+        latest = [len(tree.rows[0]) for tree in (smaller, larger)]
+        accepted = [[rng.randint(1, size) for _ in range(3)] for size in latest]
+        for m, n in ((m, n) for m in accepted[0] for n in accepted[1]):
+            small, large = ((smaller, m), (larger, n)) if m <= n else ((larger, n), (smaller, m))
+            agree = root_at(small[1], large[0].read) == root_at(small[1], small[0].read)
+            # These two parted before the smaller latest head, so the latest heads alone convict whatever else agrees.
+            assert root_at(latest[0], larger.read) != root_at(latest[0], smaller.read)
+            prefix = all(smaller.rows[0][i] == larger.rows[0][i] for i in range(min(m, n)))
+            assert agree == prefix
 
 
 def test_an_honest_pair_makes_no_evidence_of_any_type() -> None:
