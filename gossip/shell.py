@@ -16,8 +16,8 @@ back, since all it does with it is to wait.
 import random
 import secrets
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,6 +54,7 @@ LONGEST_DAYLIGHT_SECONDS = 3600  # without a look at whether another day has beg
 MAX_OUTSTANDING = 4  # requests of one peer at once: one to deliver, one held open, and as many of a second run
 MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of envelopes that nobody has authenticated yet; joining their pieces doubles it
 UNREAD_PATIENCE_SECONDS = 5.0  # for room among these
+BUSY_REASONS = ("bytes", "requests", "room")  # of one peer, of one peer, and of bodies of everybody
 SMALL_BYTES = 16 * 1024  # needs no room: a thousand connections hold 16 MB of it, and most of what peers say is smaller
 
 
@@ -127,6 +128,7 @@ class Gossip:
     ) -> None:
         self.state = state
         self.dropped = 0
+        self.busy = dict.fromkeys(BUSY_REASONS, 0)
         self._key = key
         self._id = peer_id(key.verifier_key)
         self._peers: Mapping[bytes, Peer] = {peer.id: peer for peer in peers}
@@ -180,7 +182,7 @@ class Gossip:
         """
         if size <= SMALL_BYTES:
             return nullcontext()
-        return self._unread.hold(min(size, MAX_ENVELOPE_BYTES))
+        return self._room(min(size, MAX_ENVELOPE_BYTES))
 
     def open(self, raw: bytes) -> Envelope:
         """Open a peer's envelope; ``reply`` acts on it.
@@ -230,12 +232,29 @@ class Gossip:
                         )
 
     def _charge(self, sender: bytes, size: int) -> None:
-        self._budgets[sender].charge(size, _now_ms())
+        with self._counted_busy("bytes"):
+            self._budgets[sender].charge(size, _now_ms())
+
+    @contextmanager
+    def _counted_busy(self, reason: str) -> Iterator[None]:
+        try:
+            yield
+        except Busy:
+            self.busy[reason] += 1
+            raise
+
+    @asynccontextmanager
+    async def _room(self, size: int) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            with self._counted_busy("room"):
+                await held.enter_async_context(self._unread.hold(size))
+            yield
 
     @contextmanager
     def _counted(self, sender: bytes) -> Iterator[None]:
-        if self._outstanding[sender] >= MAX_OUTSTANDING:
-            raise Busy(1)
+        with self._counted_busy("requests"):
+            if self._outstanding[sender] >= MAX_OUTSTANDING:
+                raise Busy(1)
         self._outstanding[sender] += 1
         try:
             yield

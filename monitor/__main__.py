@@ -132,6 +132,7 @@ async def _assembled(
         int(trio.current_time() * 1000),
         list(branches.values()),
         await store.evidence(),
+        await store.testimony(),
     )
     peers = [replace(one.peer, operator=one.operator, anchor=one.anchor) for one in settings.peers]
     gossip = Gossip(state, settings.peer_key, peers, monitor, world.post, world.clock, settings.links)

@@ -26,6 +26,7 @@ class MonitorMetrics:
         self._pending = metrics.gauges("monitor_pending_heads", "Signed heads not yet explained", "origin", names)
         self._convicted = metrics.gauges("monitor_convictions", "Evidence against the log", "origin", names)
         self._alarms = metrics.gauges("monitor_open_alarms", "Kinds of alarm that are open", "origin", names)
+        self._testimony = metrics.gauges("monitor_testimony", "Testimony of peers that is held", "origin", names)
         self._dropped = metrics.gauge("monitor_dropped_messages", "Messages that peers were too slow to take")
 
     def ignored(self, what: Ignored) -> None:
@@ -43,6 +44,12 @@ class MonitorMetrics:
             ["witness"],
             lambda: [((bearer.name,), float(bearer.left)) for bearer in brought],
         )
+        self._metrics.counted(
+            "monitor_busy",
+            "Requests of peers that were told to come later",
+            ["reason"],
+            lambda: [((reason,), float(count)) for reason, count in monitor.gossip.busy.items()],
+        )
         self._dropped.set_function(partial(_dropped, monitor))
         for origin, site in monitor.sites.items():
             name = site.log.origin
@@ -51,6 +58,7 @@ class MonitorMetrics:
             self._pending[name].set_function(partial(_pending, monitor, origin))
             self._convicted[name].set_function(partial(_convicted, monitor, origin))
             self._alarms[name].set_function(partial(_alarms, site))
+            self._testimony[name].set_function(partial(_testimony, monitor, origin))
 
 
 def _dropped(monitor: Monitor) -> float:
@@ -79,6 +87,10 @@ def _pending(monitor: Monitor, origin: bytes) -> float:
 
 def _convicted(monitor: Monitor, origin: bytes) -> float:
     return len(monitor.branch(origin).convicted)
+
+
+def _testimony(monitor: Monitor, origin: bytes) -> float:
+    return len(monitor.gossip.state.testimony.get(origin, ()))
 
 
 def _alarms(site: Site) -> float:

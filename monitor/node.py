@@ -78,6 +78,7 @@ from monitor.core import (
     MAX_AHEAD_SECONDS,
     MIRROR_FULL,
     UNREACHABLE_SECONDS,
+    WITNESS_CONFLICT,
     proof_from_tiles,
     tiles_to_prove,
 )
@@ -95,7 +96,7 @@ from runtime.signers import Signer, can_sign
 from tlog.advance import Advance, ClockBehind, Decision, Refresh, Statement, decide
 from tlog.errors import FormatError, ProofError, TlogError
 from tlog.evidence import is_log_key
-from tlog.hashing import TreeHead
+from tlog.hashing import Hash, TreeHead
 from tlog.keys import SignerKey, VerifierKey
 from tlog.note import Note
 from tlog.proofs import prove_consistency, root_at
@@ -104,6 +105,7 @@ from tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_hashes
 
 MAX_ERRANDS = 32  # fetches of proofs and tiles at once; those beyond are dropped and asked for again later
 MAX_ERRANDS_FOR_PEERS = 8  # of these: what peers ask for keeps us from nothing that we need ourselves
+ADOPTIONS_UNTIL_PRUNED = 64  # of heads that the branch has passed
 REFRESH_SECONDS = 10  # between two observer signatures of the same tree: a view is at most this much older than a poll
 
 
@@ -120,6 +122,7 @@ class Site:
     reached: int | None = None
     line: bytes = b""
     signed_at: int = 0
+    adopted: int = 0
     open_alarms: set[str] = field(default_factory=set)
 
     def is_reached(self, now: int) -> bool:
@@ -180,6 +183,7 @@ class Monitor:
             await self.refresh(origin)
             for stored in await self.store.unsettled(site.log.origin):
                 await self.submit(origin, stored.note)
+            await self._prune(site)
 
     @property
     def gossip(self) -> Gossip:
@@ -194,8 +198,8 @@ class Monitor:
 
     def frontier(self, origin: bytes) -> bytes | None:
         """The branch's note with the observer's signature, if the observer has one for it."""
-        signed = self.branch(origin).signed
-        return None if signed is None else signed.raw + self.sites[origin].line
+        branch = self.branch(origin)
+        return None if branch.signed is None else branch.signed.raw + branch.line
 
     def problems(self) -> list[str]:
         """Say what keeps this monitor from doing its work: logs that it has not been able to look at."""
@@ -251,13 +255,15 @@ class Monitor:
         if await self.store.raise_alarm(kind, site.log.origin, subject, self._clock.now_ms()):
             _log.warning("alarm", kind=kind, origin=site.log.origin, subject=subject)
 
-    async def clear(self, kind: str, origin: bytes) -> None:
-        """Clear the alarms of a kind about a log."""
+    async def clear(self, kind: str, origin: bytes, subject: str = "") -> None:
+        """Clear the alarms of a kind about a log, all or those whose subject begins like this."""
         site = self.sites[origin]
         if kind in site.open_alarms:
-            site.open_alarms.discard(kind)
-            await self.store.clear_alarms(kind, site.log.origin, self._clock.now_ms())
-            _log.info("alarm cleared", kind=kind, origin=site.log.origin)
+            cleared, left = await self.store.clear_alarms(kind, site.log.origin, self._clock.now_ms(), subject)
+            if not left:
+                site.open_alarms.discard(kind)
+            if cleared:
+                _log.info("alarm cleared", kind=kind, origin=site.log.origin)
 
     def turn_over(self) -> None:
         """A turn of the machine has ended: the next flush writes down what it remembered."""
@@ -313,7 +319,7 @@ class Monitor:
         # A conviction that came meanwhile: nothing more is signed of this log, and what is persisted hurts nobody.
         if statement is not None and not self.branch(origin).convicted:
             await self._sign(site, statement)
-            await self.gossip.dispatch(Stated(origin, site.line))
+            await self.gossip.dispatch(Stated(origin, site.line, signed.head))
 
     async def _tell(self, effect: Weigh | JudgeOpening | Testify) -> Sequence[Event]:
         match effect:
@@ -359,7 +365,7 @@ class Monitor:
     ) -> Adjudicated:
         site = self.sites[origin]
         own = self.branch(origin).signed
-        known = await self._known(site.log, candidate_sizes(own, signed, candidates))
+        known = await self._known(site.log, signed.head, candidate_sizes(own, signed, candidates))
         read = site.mirror.read
         if own is None or own.size < min((signed.size, *(one.size + 1 for one in candidates))):
             outcome = adjudicate(own, signed, candidates, read, known)  # nothing of this is in the mirror
@@ -381,10 +387,12 @@ class Monitor:
             )
         return Adjudicated(origin, signed, outcome)
 
-    async def _known(self, log: Log, sizes: set[int]) -> Mapping[int, Sequence[SignedCheckpoint]]:
+    async def _known(self, log: Log, head: TreeHead, sizes: set[int]) -> Mapping[int, Sequence[SignedCheckpoint]]:
+        """Open the remembered heads of these sizes, other than this one."""
         known: dict[int, list[SignedCheckpoint]] = defaultdict(list)
         for stored in await self.notebook.heads_of(log.origin, sizes):
-            signed = reopened(log, stored.note)
+            other = TreeHead(stored.size, Hash(stored.root_hash)) != head
+            signed = reopened(log, stored.note) if other else None
             if signed is not None:
                 known[stored.size].append(signed)
         return known
@@ -423,10 +431,18 @@ class Monitor:
 
     async def _weigh(self, origin: bytes, signed: SignedCheckpoint) -> list[Event]:
         now = self._clock.now()
-        for ahead_of_us in ahead(signed, now, MAX_AHEAD_SECONDS):
-            name = ahead_of_us.key.name
-            await self.alarm(CLOCK_AHEAD, origin, f"the key {name} signs times that are minutes ahead of this clock")
+        await self._watch_clocks(origin, signed, now)
         return [Contradicted(origin, evidence) for evidence in await self.ledger.weigh(signed, now)]
+
+    async def _watch_clocks(self, origin: bytes, signed: SignedCheckpoint, now: int) -> None:
+        """Raise the alarm about a key that signs the future, until it signs the present."""
+        found = {one.key.name for one in ahead(signed, now, MAX_AHEAD_SECONDS)}
+        # What was signed long ago, and is shown again, says nothing about that clock now.
+        recent = {one.key.name for one in ahead(signed, now, -MAX_AHEAD_SECONDS)}
+        for name in sorted(found):
+            await self.alarm(CLOCK_AHEAD, origin, f"the key {name} signs times that are minutes ahead of this clock")
+        for name in sorted(recent - found):
+            await self.clear(CLOCK_AHEAD, origin, f"the key {name} ")
 
     async def _testify(self, origin: bytes, head: TreeHead, first_seen_ms: int, tries: int) -> Testified:
         """Sign what the machine has waited for. Its time is the one since some start: ours is the wall clock's."""
@@ -473,6 +489,9 @@ class Monitor:
         site.line = b""
         if statement is not None:
             await self._sign(site, statement)
+        site.adopted += 1
+        if site.adopted % ADOPTIONS_UNTIL_PRUNED == 0:
+            await self._prune(site)
         site.confirmed = self._clock.now()
         if stored.kept < stored.size:
             await self.alarm(MIRROR_FULL, origin, "leaf hashes beyond `mirror_bytes` are not kept")
@@ -516,6 +535,12 @@ class Monitor:
             site.line = await self.observer.sign(statement)
             site.signed_at = statement.value.time
 
+    async def _prune(self, site: Site) -> None:
+        """Forget old heads on the branch, except for those that evidence names."""
+        convictions = [held.conviction for held in self.gossip.state.evidence.values()]
+        mine = [one for one in convictions if one.origin == site.log.origin]
+        await self.notebook.prune(site.log.origin, {stated.size for one in mine for stated in one.statements})
+
     # Evidence.
 
     async def _keep(self, held: Held) -> None:
@@ -539,6 +564,9 @@ class Monitor:
         await self.store.keep_evidence(stored)
         self.kept.set()
         self.kept = trio.Event()
+        site = self.sites.get(origin_id(conviction.origin))
+        if site is not None and conviction.accused in site.log.keys:
+            await self.clear(WITNESS_CONFLICT, site.log.id)  # it asked for this evidence
         _log.error(CONVICTED, origin=conviction.origin, type=stored.type, evidence=conviction.id.hex(), file=str(path))
 
     # Tiles and proofs.

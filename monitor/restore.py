@@ -5,14 +5,16 @@ mirror may have rotted meanwhile: each must still lead to the root that was sign
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gossip.core import Branch, Held, Log, Rules, State, begin, origin_id
+from gossip.core import Branch, Held, HeldTestimony, Log, Rules, State, begin, origin_id
+from gossip.core.state import MAX_TESTIMONY
+from gossip.testimony import open_testimony
 from monitor.mirror import Mirror
 from monitor.node import reopened
-from monitor.store import StoredBranch, StoredEvidence
+from monitor.store import StoredBranch, StoredEvidence, StoredTestimony
 from runtime.errors import UsageError
 from tlog.errors import TlogError
 from tlog.evidence import Evidence, verify_evidence
@@ -39,7 +41,12 @@ def open_mirror(data: Path, log: Log, stored: StoredBranch | None, max_bytes: in
 
 
 def restored(
-    rules: Rules, epoch: int, now_ms: int, branches: Sequence[StoredBranch], evidence: Sequence[StoredEvidence]
+    rules: Rules,
+    epoch: int,
+    now_ms: int,
+    branches: Sequence[StoredBranch],
+    evidence: Sequence[StoredEvidence],
+    testimony: Sequence[StoredTestimony] = (),
 ) -> State:
     """Rebuild what gossip knew. What the configured keys no longer verify is left out.
 
@@ -61,7 +68,8 @@ def restored(
         if found.conviction.accused in log.keys:
             branch = restored_branches.get(log.id, Branch())
             restored_branches[log.id] = replace(branch, convicted=(*branch.convicted, item.id))
-    return begin(rules, epoch, now_ms, restored_branches, held)
+    state = begin(rules, epoch, now_ms, restored_branches, held)
+    return replace(state, testimony=_testimony(rules, restored_branches, testimony))
 
 
 def _branch(log: Log, stored: StoredBranch) -> Branch:
@@ -72,6 +80,23 @@ def _branch(log: Log, stored: StoredBranch) -> Branch:
             "begin anew in an empty data directory"
         )
     return Branch(signed)
+
+
+def _testimony(
+    rules: Rules, branches: Mapping[bytes, Branch], testimony: Sequence[StoredTestimony]
+) -> dict[bytes, tuple[HeldTestimony, ...]]:
+    """What peers testified about heads that no branch has reached, the newest."""
+    found: dict[bytes, tuple[HeldTestimony, ...]] = {}
+    for stored in testimony:
+        origin, key = origin_id(stored.origin), rules.testifiers.get(stored.peer)
+        if origin not in rules.logs or key is None or stored.size <= branches.get(origin, Branch()).size:
+            continue
+        try:
+            said, _ = open_testimony(stored.note, (key,))
+        except TlogError:
+            continue
+        found[origin] = (*found.get(origin, ()), HeldTestimony(said, stored.peer, stored.note))[-MAX_TESTIMONY:]
+    return found
 
 
 def _held(log: Log, rules: Rules, stored: StoredEvidence) -> Held | None:

@@ -457,14 +457,17 @@ class MonitorStore:
 
         return await self._database.write(work)
 
-    async def clear_alarms(self, kind: str, origin: str, now_ms: int) -> None:
-        """Close the open alarms of a kind about a log."""
+    async def clear_alarms(self, kind: str, origin: str, now_ms: int, subject: str = "") -> tuple[int, int]:
+        """Close open alarms of a kind about a log whose subject begins so; return how many, and how many are left."""
 
-        async def work(connection: AsyncConnection) -> None:
+        async def work(connection: AsyncConnection) -> tuple[int, int]:
             open_ = and_(ALARM.c.kind == kind, ALARM.c.origin == origin, _is_open())
-            await connection.execute(update(ALARM).where(open_).values(cleared_ms=now_ms))
+            meant = and_(open_, ALARM.c.subject.startswith(subject, autoescape=True))
+            cleared = await connection.execute(update(ALARM).where(meant).values(cleared_ms=now_ms))
+            left = await connection.execute(select(func.count()).select_from(ALARM).where(open_))
+            return cleared.rowcount, left.scalar_one()
 
-        await self._database.write(work)
+        return await self._database.write(work)
 
     async def open_alarms(self) -> list[StoredAlarm]:
         """The alarms whose reason lasts."""

@@ -111,6 +111,7 @@ class Bearer:
         name, origin = self._witness.name, origin_id(evidence.origin)
         if status == 200:
             await self._monitor.store.delivered(evidence.id, name, status, self._clock.now_ms())
+            await self._monitor.clear(EVIDENCE_REFUSED, origin, f"the witness {name} ")
             _log.info("a witness took evidence", witness=name, evidence=evidence.id.hex())
             return True
         if status is None or status in _BUSY or not 400 <= status < 500:

@@ -87,13 +87,11 @@ def opening_shown(turn: Turn, event: OpeningShown) -> None:
 
 def opening_judged(turn: Turn, event: OpeningJudged) -> None:
     """Convict by an opening. Otherwise the head goes its way as it would without one."""
-    match event.outcome:
-        case Forked(evidence, others):
-            _convict_all(turn, event.origin, (evidence, *others))
-        case NeedsTile(tile):
-            _want_tile(turn, event.origin, tile)
-        case _:
-            pass
+    outcome = event.outcome
+    if isinstance(outcome, Forked):
+        _convict_all(turn, event.origin, (outcome.evidence, *outcome.others))
+    elif isinstance(outcome, NeedsTile):
+        _want_tile(turn, event.origin, outcome.tile)
 
 
 def stated(turn: Turn, event: Stated) -> None:
@@ -373,7 +371,9 @@ def _pursue(turn: Turn, origin: bytes, pending: Pending) -> None:
     pending = _swap(turn, origin, replace(pending, tried_ms=turn.now_ms, tries=pending.tries + 1))
     if pending.quorum:
         turn.emit(Follow(origin, pending.signed))
-        # A quorum may collude, and then the log serves us nothing under this head: a peer that follows it can prove.
+        # A quorum may collude, and then the log serves us nothing under this head. The peer that follows it can prove
+        # how it extends our branch, and can judge our own head by itself, which takes one message less.
+        _show_presenter(turn, origin, pending)
         _ask_presenter(turn, origin, pending)
     else:
         _ask(turn, origin, _tell(turn, origin, pending))
@@ -396,6 +396,14 @@ def _ask(turn: Turn, origin: bytes, pending: Pending) -> None:
     turn.emit(SeekProof(origin, size, pending.signed.head))
     _ask_presenter(turn, origin, pending)
     _swap(turn, origin, replace(pending, asked_ms=turn.now_ms))
+
+
+def _show_presenter(turn: Turn, origin: bytes, pending: Pending) -> None:
+    """Send our own head, once, unless the peer is known to hold it or ours is shown to be a prefix."""
+    branch = turn.state.branch(origin)
+    first = pending.tries == 1 and pending.proof is None
+    if first and pending.via is not None and branch.signed is not None and pending.via not in branch.holders:
+        turn.send((pending.via,), verified_head(origin, branch))
 
 
 def _ask_presenter(turn: Turn, origin: bytes, pending: Pending) -> None:
