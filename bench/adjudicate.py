@@ -1,8 +1,8 @@
 """How long a monitor takes to judge one head: on its branch, or a fork, in a mirror of a million leaves on disk.
 
 For random sizes: a head that lies on the branch, and one of the same size with another root, which has to be made into
-evidence. ``ratio`` is the median of what cannot be saved for a head on the branch, which is to hash the nodes that its
-root needs out of the mirror, by our time to judge it.
+evidence. ``ratio`` is the median of what cannot be saved for a head on the branch by our time to judge it: hashlib over
+as many nodes as its root consists of within tiles, prepared before the clock starts, without files or trees.
 
     python -m bench.adjudicate [--short]
 """
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 
@@ -45,7 +46,7 @@ def measure(count: int) -> dict[str, object]:
             size = choices.randrange(1, LEAVES)
             head = signed(TreeHead(size, root_at(size, mirror.read)), LOG)
             lie = signed(TreeHead(size, Hash(choices.randbytes(HASH_SIZE))), LOG)
-            bare.append(_taken(partial(root_at, size, mirror.read)))
+            bare.append(_bare(size))
             right.append(_taken(partial(_judge, OnBranch, own, head, mirror)))
             wrong.append(_taken(partial(_judge, Forked, own, lie, mirror)))
         mirror.close()
@@ -68,6 +69,17 @@ def measure(count: int) -> dict[str, object]:
 def _judge(kind: type[object], own: SignedCheckpoint, head: SignedCheckpoint, mirror: Mirror) -> None:
     if not isinstance(adjudicate(own, head, (), mirror.read, {}), kind):
         raise RuntimeError("the head was judged wrongly")
+
+
+def _bare(size: int) -> float:
+    """Milliseconds for the hashes alone: a subtree for each bit of the size, hashed up from a row of a tile, joined."""
+    levels = [level for level in range(size.bit_length()) if size >> level & 1]
+    count = sum((1 << level % 8) - 1 for level in levels) + len(levels) - 1
+    children = [b"\x01" + index.to_bytes(2 * HASH_SIZE, "big") for index in range(count)]
+    started = perf_counter()
+    for pair in children:
+        sha256(pair).digest()
+    return 1000 * (perf_counter() - started)
 
 
 def _taken(work: Callable[[], object]) -> float:
