@@ -53,14 +53,19 @@ DISPUTES = 2  # summaries in a row with other convictions: the first may only be
 
 
 def exchange(turn: Turn) -> None:
-    """Begin an exchange with one random peer; the next is due an interval later, give or take a fifth."""
+    """Begin an exchange with one random peer; the next is due an interval later, give or take a fifth.
+
+    Some links hear from us besides, so that they stay links, but are told and asked nothing: comparing with all of
+    them would cost many times what comparing with one does.
+    """
     rules = turn.state.rules
     wait = rules.interval_ms * turn.rng.uniform(0.8, 1.2)
     count = turn.state.exchanges + 1
     turn.state = replace(turn.state, exchange_ms=turn.now_ms + max(int(wait), 1), exchanges=count)
     partner = (turn.rng.choice(rules.dialled),) if rules.dialled else ()
-    for peer in dict.fromkeys((*partner, *keeps_up(turn.state))):
+    for peer in partner:
         turn.send((peer,), summary(turn, peer))
+    turn.send((peer for peer in keeps_up(turn.state) if peer not in partner), GetHeads(()))
 
 
 def summary(turn: Turn, peer: bytes) -> Summary:

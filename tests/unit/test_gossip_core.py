@@ -61,6 +61,7 @@ from gossip.core import (
     step,
     wake_ms,
 )
+from gossip.core.heads import verified_head
 from gossip.core.state import (
     EVIDENCE_NUMBERS,
     MAX_EVIDENCE,
@@ -284,6 +285,10 @@ def test_a_head_on_the_branch_is_settled() -> None:
     assert (after.branch(ID).pending, effects) == ((), [Settle(ID, one.head)])
 
 
+def own_head(size: int) -> Head:
+    return verified_head(ID, at(size).branch(ID))
+
+
 def fresh(one: SignedCheckpoint, quorum: bool = False, via: bytes | None = P) -> Pending:
     return Pending(one, 0, via, quorum)
 
@@ -321,10 +326,17 @@ def test_a_statement_that_extends_the_branch_is_told_with_its_proof() -> None:
     assert again == (after, [])
 
 
-def test_a_head_with_a_quorum_is_followed_and_not_told_and_who_has_it_is_asked_for_a_proof() -> None:
+def test_a_head_with_a_quorum_is_followed_and_not_told_and_who_has_it_is_shown_ours_and_asked_for_a_proof() -> None:
     one = head_of(LOG, 9)
-    asked = [Follow(ID, one), Send(P, GetConsistency(ID, 7, 9))]
+    asked = [Follow(ID, one), Send(P, own_head(7)), Send(P, GetConsistency(ID, 7, 9))]
     assert run(at(7, fresh(one, quorum=True)), Adjudicated(ID, one, Undecided()))[1] == asked
+
+
+def test_a_peer_that_is_known_to_hold_our_head_is_not_shown_it() -> None:
+    one = head_of(LOG, 9)
+    before = at(7, fresh(one, quorum=True))
+    known = replace(before, branches={ID: replace(before.branch(ID), holders=frozenset({P}))})
+    assert run(known, Adjudicated(ID, one, Undecided()))[1] == [Follow(ID, one), Send(P, GetConsistency(ID, 7, 9))]
 
 
 def test_a_head_with_a_quorum_that_the_log_showed_or_that_is_proven_is_only_followed() -> None:
@@ -478,7 +490,8 @@ def test_a_head_that_nobody_serves_raises_an_alarm_once_and_is_testified_about_a
     one = head_of(LOG, 9)
     again = [Follow(ID, one), Send(P, GetConsistency(ID, 7, 9))]
     after, done = run(at(7, waiting(one, quorum=True)), Tick(), UNSERVED_MS)
-    assert done == [Raise("unserved", ID, "size 9"), core.Testify(ID, one.head, 0, 1), *again]
+    begun = [Raise("unserved", ID, "size 9"), core.Testify(ID, one.head, 0, 1)]
+    assert done == [*begun, again[0], Send(P, own_head(7)), again[1]]
     after, done = run(after, Tick(), UNSERVED_MS + RETRY_MS)
     assert done == again
     assert run(after, Tick(), 2 * UNSERVED_MS)[1] == [core.Testify(ID, one.head, 0, 2), *again]
