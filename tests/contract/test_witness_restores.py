@@ -46,8 +46,7 @@ def copied(source: Path, target: Path, *names: str) -> None:
     for name in names:
         if (source / name).is_dir():
             if (target / name).exists():
-                # Set aside, not deleted: the file system could give the copy the number of what it replaces.
-                (target / name).rename(target / f"{name}.{len(list(target.iterdir()))}")
+                shutil.rmtree(target / name)  # and the file system may give the copies the numbers of what they replace
             shutil.copytree(source / name, target / name)
         else:
             shutil.copy(source / name, target / name)
@@ -118,6 +117,25 @@ async def test_r11_a_cosignature_that_a_log_hid_is_not_contradicted_by_a_restore
     # Nothing was settled: it asks again at every start.
     async with opened(settings(tmp_path, PEER), FakeClock()) as ours:
         assert isinstance(await answer(ours, 5, 8), OnHold)
+
+
+async def test_a_backup_that_is_written_over_the_files_in_place_is_noticed(tmp_path: Path) -> None:
+    """As ``cp`` does: every file keeps its name, its number, and when it was born."""
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    copied(tmp_path, tmp_path / "backup", "data", "register")
+    await cosigned(tmp_path, 5, 9)
+    for name in ("register", "data/witness.sqlite", "data/place"):
+        (tmp_path / name).write_bytes((tmp_path / "backup" / name).read_bytes())
+    async with opened(settings(tmp_path, PEER), FakeClock()) as ours:
+        assert isinstance(await answer(ours, 5, 8), OnHold)
+
+
+async def test_a_restart_in_its_place_asks_nobody(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    await cosigned(tmp_path, 0, 5)
+    async with opened(settings(tmp_path, PEER), FakeClock()) as ours:
+        assert isinstance(await answer(ours, 5, 9), Cosigned)
 
 
 async def test_r4_a_copy_started_beside_its_original_learns_of_it_through_the_public_url(tmp_path: Path) -> None:
