@@ -118,7 +118,7 @@ def test_go_agrees_on_every_flipped_bit_of_the_good_vectors(evidence_go: Path, c
     for case in VECTORS:
         if "verdict" in case:
             raw = (FOLDER / case["file"]).read_bytes()
-            bits = rng.sample(range(8 * len(raw)), count)
+            bits = rng.sample(range(8 * len(raw)), min(count, 8 * len(raw)))
             questions = [(flipped, Trusted.of(case)) for flipped in flips(raw, bits)]
             assert list(disagreements(evidence_go, questions)) == []
 
