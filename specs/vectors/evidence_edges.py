@@ -380,7 +380,7 @@ class Edges(Maker):
             "signature/a-policy-s-log-speaks-for-its-name",
             "also where another origin is given",
             two,
-            (),
+            ("w3",),
             "two-of-three",
             SECOND_LOG.name,
         )
