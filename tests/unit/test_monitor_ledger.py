@@ -1,8 +1,9 @@
 """Statements over time: which contradict each other, which are kept, and what a crash leaves to be found."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from monitor.ledger import MAX_STATEMENTS, OLD_SECONDS, Ledger, Staircase
+from monitor.ledger import MAX_FOUND, MAX_STATEMENTS, OLD_SECONDS, Ledger, Staircase
 from tests.fakes_log import WITNESSES, FakeLog
 from tests.unit.test_monitor_node import ID, bench, grown, opened, settings
 from tlog.evidence import EvidenceType
@@ -89,3 +90,47 @@ async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
         anew = one.monitor.ledger
         await anew.weigh(stated(log, 9, 200), NOW)
         assert len(anew) == 2
+
+
+def test_a_statement_that_gives_way_is_forgotten() -> None:
+    steps = stair((10, 5, R), (20, 5, R))
+    steps.remove(2)
+    assert (len(steps), steps.needs(20, 5, R)) == (1, (True, None))
+
+
+def test_of_one_second_the_larger_tree_comes_later() -> None:
+    steps = stair((10, 9, R), (10, 5, R))
+    assert steps.against(11, 8, R) == [1]
+
+
+def test_what_a_crash_left_is_found_by_time_and_by_size() -> None:
+    assert stair((10, 9, R), (20, 5, R)).contradictory() == [(2, 1)]
+    assert stair((10, 5, R), (20, 5, S)).contradictory() == [(2, 1)]
+    assert stair((10, 5, R), (20, 9, R)).contradictory() == []
+
+
+def test_of_many_contradictions_a_few_are_enough() -> None:
+    falling = stair(*((time, 100 - time, R) for time in range(1, 20)))
+    assert len(falling.contradictory()) == MAX_FOUND
+
+
+async def test_of_one_head_stated_many_times_two_statements_are_on_disk(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        for time in (100, 300, 200, 50, 400):
+            assert await one.monitor.ledger.weigh(stated(log, 9, time), NOW) == []
+            await one.monitor._flush_now()
+        kept = await one.monitor.store.statement_index(log.origin)
+        assert sorted(row.time for row in kept) == [50, 400]
+
+
+async def test_what_a_damaged_database_says_convicts_nobody(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        ledger = one.monitor.ledger
+        await ledger.weigh(stated(log, 9, 100), NOW)
+        (number,) = one.monitor.notebook._page.statements
+        statement = one.monitor.notebook._page.statements[number]
+        one.monitor.notebook._page.statements[number] = replace(statement, note=b"rotten")
+        await one.monitor._flush_now()
+        assert await ledger.weigh(stated(log, 5, 200), NOW) == []

@@ -1,6 +1,7 @@
 """Evidence that is brought to witnesses, and tip-offs that come from them; each witness is a function."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from gossip.core import origin_id
 from monitor.config import NamedWitness
 from monitor.witnesses import MAX_REFUSALS, Bearer, TipOffs
 from runtime.client import Failure, FetchError, Response
-from tests.fakes_log import ORIGIN, FakeLog
+from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
 from tests.unit.test_monitor_node import ID, Bench, bench, fork, grown, opened, settings
+from tlog.evidence import same_size
+from tlog.signed_checkpoint import open_checkpoint
 from tlog.text import encode_base64
 
 WITNESS = NamedWitness("w1", "http://w1/v1/evidence", "http://w1/v1/conflicts", frozenset({origin_id(ORIGIN)}))
@@ -129,3 +132,89 @@ async def test_a_list_that_is_none_is_not_believed(tmp_path: Path, raw: bytes) -
     witness.raw = raw
     async with bench(tmp_path, grown(5)) as one:
         assert not await TipOffs(WITNESS, one.monitor, witness.fetch).round()
+
+
+async def test_evidence_that_comes_while_the_monitor_runs_is_brought_at_once(tmp_path: Path) -> None:
+    log, witness = grown(9), Witness()
+    async with bench(tmp_path, log) as one, trio.open_nursery() as tasks:
+        tasks.start_soon(bearer(one, witness).run)
+        await convict(one, log)
+        with trio.fail_after(10):
+            while not witness.taken:
+                await trio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_witness_that_was_away_is_asked_again_when_there_is_more_evidence(tmp_path: Path) -> None:
+    log, witness = grown(9), Witness(None)
+    async with bench(tmp_path, log) as one, trio.open_nursery() as tasks:
+        bundle = await convict(one, log)
+        carrier = bearer(one, witness)
+        tasks.start_soon(carrier.run)
+        with trio.fail_after(10):
+            while not witness.asked:
+                await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        witness.status = 200
+        one.monitor.kept.set()  # as when evidence is kept
+        with trio.fail_after(10):
+            while not witness.taken:
+                await trio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert witness.taken == [bundle]
+
+
+async def test_a_list_is_read_again_and_again_and_once_in_a_while_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.witnesses.ROUNDS_UNTIL_ANEW", 3)
+    log, witness = grown(9), Witness()
+    witness.conflicts = [conflict(log, 9, note=log.sign(9).decode())]
+    async with bench(tmp_path, log) as one, trio.open_nursery() as tasks:
+        tasks.start_soon(TipOffs(WITNESS, one.monitor, witness.fetch).run, 0.0)
+        with trio.fail_after(10):
+            while len(witness.asked) < 4:
+                await trio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert [url.partition("=")[2] for url in witness.asked[:4]] == ["0", "7", "0", "7"]
+
+
+@pytest.mark.parametrize("status", [None, 404, 500])
+async def test_a_witness_that_lists_nothing_is_none_that_answered(tmp_path: Path, status: int | None) -> None:
+    async with bench(tmp_path, grown(5)) as one:
+        assert not await TipOffs(WITNESS, one.monitor, Witness(status).fetch).round()
+
+
+async def test_evidence_that_a_witness_lists_is_taken_and_what_is_unreadable_is_left(tmp_path: Path) -> None:
+    log, witness = grown(9), Witness()
+    pair = [open_checkpoint(each.sign(9, ()), [log.key.verifier_key]) for each in (log, fork(log, 5, 9))]
+    witness.conflicts = [
+        {**conflict(log, 9), "origin": "log.example/unknown"},
+        {**conflict(log, 8), "root_hash": "no hash"},
+        conflict(log, 9, bundle=same_size(*pair).format().decode()),
+    ]
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        assert await TipOffs(WITNESS, one.monitor, witness.fetch).round()
+        assert one.monitor.branch(ID).convicted
+
+
+async def test_a_head_whose_tile_is_missing_is_compared_later(tmp_path: Path) -> None:
+    log, witness = grown(2000), Witness()
+    witness.conflicts = [conflict(log, 1000)]
+    async with bench(tmp_path, log, mirror_bytes=0) as one:
+        await one.poll()
+        tips = TipOffs(WITNESS, one.monitor, witness.fetch)
+        assert await tips.round()
+        assert (len(tips._open), await one.alarms()) == (1, [("mirror-full", True)])
+
+
+async def test_of_logs_that_are_no_longer_followed_no_witness_is_brought_evidence(tmp_path: Path) -> None:
+    log, witness = grown(9), Witness()
+    async with bench(tmp_path, log) as one:
+        await convict(one, log)
+        (kept,) = await one.monitor.store.evidence()
+        await one.monitor.store.keep_evidence(replace(kept, id=bytes(32), origin="log.example/gone"))
+        await one.monitor.store.keep_evidence(replace(kept, id=b"1" * 32, accused=WITNESSES[0].verifier_key.format()))
+        await bearer(one, witness).round()
+        assert witness.taken == [kept.bundle]
