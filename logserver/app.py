@@ -107,22 +107,24 @@ class LogApp:
 
     def app(self) -> ASGIApp:
         """The public interface."""
-        app = Starlette(
-            routes=[
-                Route("/add", self._add, methods=["POST"]),
-                Route("/add-batch", self._add_batch, methods=["POST"]),
-                Route("/checkpoint", self._checkpoint, methods=["GET"]),
-                Route("/tile/{path:path}", self._tile, methods=["GET"]),
-                Route("/v1/proofs/entry/{index}", self._entry_proof, methods=["GET"]),
-                Route("/v1/proofs/inclusion", self._inclusion, methods=["GET"]),
-                Route("/v1/proofs/consistency", self._consistency, methods=["GET"]),
-                Route("/v1/checkpoints", self._checkpoints, methods=["GET"]),
-                Route("/v1/checkpoints.ndjson", self._export, methods=["GET"]),
-                Route("/v1/checkpoints/{size}", self._checkpoint_of, methods=["GET"]),
-            ]
-        )
+        app = Starlette(routes=self.routes())
         app.router.redirect_slashes = False  # each resource has one path, and clients of ours follow no redirects
         return shortcut(app, "/add", self._add)
+
+    def routes(self) -> list[Route]:
+        """Every resource."""
+        return [
+            Route("/add", self._add, methods=["POST"]),
+            Route("/add-batch", self._add_batch, methods=["POST"]),
+            Route("/checkpoint", self._checkpoint, methods=["GET"]),
+            Route("/tile/{path:path}", self._tile, methods=["GET"]),
+            Route("/v1/proofs/entry/{index}", self._entry_proof, methods=["GET"]),
+            Route("/v1/proofs/inclusion", self._inclusion, methods=["GET"]),
+            Route("/v1/proofs/consistency", self._consistency, methods=["GET"]),
+            Route("/v1/checkpoints", self._checkpoints, methods=["GET"]),
+            Route("/v1/checkpoints.ndjson", self._export, methods=["GET"]),
+            Route("/v1/checkpoints/{size}", self._checkpoint_of, methods=["GET"]),
+        ]
 
     async def _add(self, request: Request) -> Response:
         async def answer() -> Response:

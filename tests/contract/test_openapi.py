@@ -16,6 +16,7 @@ import pytest
 import trio
 from starlette.routing import Route
 
+from monitor.app import monitor_app
 from runtime.client import Client
 from runtime.metrics import Metrics
 from tests.e2e.monitors import Asker, create, places, running, serving
@@ -25,6 +26,7 @@ from tests.keys import NOW, log_key, mldsa_key
 from tests.log_nodes import log
 from tests.nodes import make_witness, open_witness
 from tests.served import served
+from tests.unit.test_monitor_node import bench, settings, views
 from tests.witness_logs import KEYS, LOGS, submission
 from witness.app import witness_app
 
@@ -49,6 +51,7 @@ CHECKS = (
 SKIPPED = "/gossip/v1/exchange"
 
 PATH = re.compile(r"^  (/\S*):$", re.MULTILINE)
+METHOD = re.compile(r"    (get|put|post|delete|options|head|patch|trace):")
 
 
 @asynccontextmanager
@@ -122,8 +125,33 @@ async def examine(document: Path, url: str, directory: Path) -> subprocess.Compl
 
 async def test_the_log_s_document_names_every_resource(tmp_path: Path) -> None:
     async with log(tmp_path, [log_key()]) as (opened, _):
-        served_paths = {route.path for route in opened.app.app().routes if isinstance(route, Route)}
+        served_paths = {route.path for route in opened.app.routes()}
     named = set(PATH.findall((DOCUMENTS / "log.yaml").read_text()))
     tiles = {path for path in named if path.startswith("/tile/")}
     assert (named - tiles) | {"/tile/{path:path}"} == served_paths
     assert len(tiles) == 4
+
+
+async def test_the_monitor_s_document_names_every_operation_and_no_other(tmp_path: Path) -> None:
+    fake = FakeLog()
+    async with bench(tmp_path, fake) as one:
+        app = monitor_app("m1", one.monitor, views(one, settings(tmp_path, fake)), one.clock)
+    answered = {
+        (route.path, method)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}  # comes with GET
+    }
+    assert operations(DOCUMENTS / "monitor.yaml") == answered
+
+
+def operations(document: Path) -> set[tuple[str, str]]:
+    """Each path of a document with each of its methods."""
+    found: set[tuple[str, str]] = set()
+    path = ""
+    for line in document.read_text().partition("\npaths:\n")[2].partition("\ncomponents:\n")[0].splitlines():
+        if named := PATH.fullmatch(line):
+            path = named[1]
+        elif method := METHOD.fullmatch(line):
+            found.add((path, method[1].upper()))
+    return found
