@@ -4,7 +4,7 @@ What relying parties poll carries an ETag: nothing but a new conviction changes 
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 
@@ -104,7 +104,7 @@ async def _distrust(views: Views, request: Request) -> Response:
     return _tagged(request, views.distrust())
 
 
-def _tagged(request: Request, document: Document) -> Response:
+def _tagged(request: Request, document: Mapping[str, Sequence[Document]]) -> Response:
     """Answer with an ETag, or with 304 where the client has this already."""
     response = JSONResponse(document)
     tag = f'"{sha256(response.body).hexdigest()[:32]}"'

@@ -3,7 +3,7 @@
 Everything that comes from elsewhere is escaped in one place, ``_cell``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -26,6 +26,8 @@ async def status_page(name: str, views: Views) -> str:
         logs="\n".join(_log_row(head) for head in heads),
         alarms=_table(("Kind", "Log", "What", "Since"), [_alarm_row(alarm) for alarm in open_alarms]),
         evidence=_table(("Type", "Log", "Convicted", "Evidence"), [_proof_row(one) for one in await views.evidence()]),
+        distrust=_distrust(views.distrust()),
+        testimony=_testimony(len(await views.testimony())),
         peers=_table(("Name", "Operator", "Last heard"), [_peer_row(peer) for peer in await views.peer_list()]),
     )
 
@@ -34,6 +36,19 @@ def _summary(logs: int, convicted: int) -> str:
     if convicted:
         return f"{convicted} of {logs} logs signed two histories. The evidence is below; anybody can check it."
     return f"No log of {logs} contradicted itself as far as this monitor and its peers were shown."
+
+
+def _distrust(distrusted: Mapping[str, Sequence[Document]]) -> str:
+    logs, cosigners = (_count(len(distrusted[kind]), kind[:-1]) for kind in ("logs", "cosigners"))
+    return f"To be distrusted: {logs} and {cosigners}."
+
+
+def _testimony(count: int) -> str:
+    return f"{_count(count, 'statement')} of monitors that nobody serves what a log signed. That is no proof."
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _log_row(head: Document) -> str:

@@ -77,7 +77,7 @@ class Views:
             for item in await self.monitor.store.evidence()
         ]
 
-    def distrust(self) -> Document:
+    def distrust(self) -> dict[str, list[Document]]:
         """What nobody should rely on any more: per log, and per cosigner and log, from which size on."""
         logs: dict[str, list[Conviction]] = {}
         cosigners: dict[tuple[str, str], list[Conviction]] = {}
