@@ -1,6 +1,7 @@
 """What the real monitor does for the gossip machine: statements over time, testimony, openings, and what is on disk."""
 
 import secrets
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,7 @@ from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tlog_proof import TlogProof
 
 ME = signer("monitor.example/m1")
+ROOT = Path(__file__).parents[2]
 
 
 def found(one: Bench) -> list[str]:
@@ -374,3 +376,45 @@ async def test_a_peer_that_sends_too_much_is_told_so_over_http_and_counted(tmp_p
         assert [answer.status for answer in answers] == [200, 200, 429]
         assert int(answers[2].headers["retry-after"]) > 0
         assert one.monitor.gossip.busy == {"bytes": 1, "requests": 0, "room": 0}
+
+
+# A process that is killed.
+
+
+KILLED = """
+import os, sys, trio
+from pathlib import Path
+from gossip.core import Contradicted, Weigh
+from monitor.node import Monitor
+from tests.fakes_log import WITNESSES, FakeLog
+from tests.unit.test_monitor_gossip import read
+from tests.unit.test_monitor_node import ID, bench
+
+class Killed(Monitor):
+    async def perform(self, effect):
+        events = await super().perform(effect)
+        if any(isinstance(event, Contradicted) for event in events):
+            self.turn_over()
+            await self.flush()
+            os._exit(9)
+        return events
+
+async def main(folder):
+    log = FakeLog()
+    log.add(9)
+    log.publish()
+    async with bench(folder, log) as one:
+        await one.poll()
+        one.monitor.__class__ = Killed
+        await one.monitor.submit(ID, log.sign(5, WITNESSES[:1], time=100))
+
+trio.run(main, Path(sys.argv[1]))
+"""
+
+
+async def test_a_process_that_is_killed_between_writing_and_telling_convicts_when_it_is_back(tmp_path: Path) -> None:
+    process = await trio.run_process([sys.executable, "-c", KILLED, str(tmp_path)], check=False, cwd=ROOT)
+    assert process.returncode == 9
+    log = grown(9)
+    async with opened(settings(tmp_path, log), log) as one:
+        assert found(one) == [EvidenceType.COSIGNER_ROLLBACK.value]
