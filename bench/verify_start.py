@@ -1,7 +1,8 @@
-"""How long ``sameview verify proof`` takes from a cold start to its verdict, beside the least it cannot do without.
+"""How long ``sameview verify`` takes from a cold start to its verdict, beside the least it cannot do without.
 
-Both are new processes, started in turns: the command as a person runs it, and a Python that imports the library for
-signatures and the one for command lines and ends. The ratio says what our own modules cost on top.
+All are new processes, started in turns: the command as a person runs it, for a proof and for a view, and a Python that
+imports the library for signatures and the one for command lines and ends. The ratio, that of the proof, says what our
+own modules cost on top.
 """
 
 import argparse
@@ -15,25 +16,40 @@ from pathlib import Path
 from time import perf_counter
 
 from tests.fakes_log import WITNESSES, FakeLog, policy
+from tlog.note import Note
 from tlog.proofs import prove_inclusion
 from tlog.tlog_proof import TlogProof
+from tlog.view import Answer, View
 
 TARGET_SECONDS = 0.2
 ENTRIES = 1000
 INDEX = 700
+MONITORS = 3
 BARE = (sys.executable, "-c", "import nacl.bindings, click")
 
 
-def write_inputs(folder: Path) -> list[str]:
-    """A proof under a log key and a quorum of two of three witnesses; returns the command that verifies it."""
+def write_inputs(folder: Path) -> dict[str, list[str]]:
+    """A proof under a log key and a quorum of two of three witnesses, and a view of a smaller tree that three monitors
+    agree with; returns the commands that verify them.
+    """
     log = FakeLog(b"entry %d" % number for number in range(ENTRIES))
-    proof = TlogProof(INDEX, tuple(prove_inclusion(INDEX, ENTRIES, log.node)), log.sign(witnesses=WITNESSES))
-    (folder / "proof").write_bytes(proof.format())
-    (folder / "entry").write_bytes(log.entries[INDEX])
-    (folder / "policy").write_bytes(policy().format())
-    files = {name: str(folder / name) for name in ("proof", "entry", "policy")}
-    verify = ("verify", "proof", files["proof"], "--entry", files["entry"], "--policy", files["policy"])
-    return [sys.executable, "-m", "sameview", *verify]
+    head = log.sign(witnesses=WITNESSES)
+    proof = TlogProof(INDEX, tuple(prove_inclusion(INDEX, ENTRIES, log.node)), head)
+    answers = (Answer(Note.parse(head), log.proof(INDEX, ENTRIES)),) * MONITORS
+    inputs = {
+        "proof": proof.format(),
+        "entry": log.entries[INDEX],
+        "view": View(Note.parse(log.sign(INDEX, ())), answers).format(),
+        "policy": policy().format(),
+    }
+    for name, content in inputs.items():
+        (folder / name).write_bytes(content)
+    files = {name: str(folder / name) for name in inputs}
+    command = [sys.executable, "-m", "sameview", "verify"]
+    return {
+        "proof": [*command, "proof", files["proof"], "--entry", files["entry"], "--policy", files["policy"]],
+        "view": [*command, "view", files["view"], "--policy", files["policy"]],
+    }
 
 
 def seconds(command: Sequence[str]) -> float:
@@ -47,15 +63,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--short", action="store_true", help="a quick look instead of a measurement")
     turns = 3 if parser.parse_args(arguments).short else 31
     with tempfile.TemporaryDirectory() as folder:
-        verify = write_inputs(Path(folder))
-        seconds(verify)  # writes the compiled modules, as the first run of an installation does
-        pairs = [(seconds(verify), seconds(BARE)) for _ in range(turns)]
+        commands = write_inputs(Path(folder))
+        for command in commands.values():
+            seconds(command)  # writes the compiled modules, as the first run of an installation does
+        rounds = [(seconds(BARE), {name: seconds(command) for name, command in commands.items()}) for _ in range(turns)]
     figures = {
-        "seconds_median": round(statistics.median(ours for ours, _ in pairs), 4),
-        "bare_python_seconds": round(statistics.median(bare for _, bare in pairs), 4),
+        "seconds_median": round(statistics.median(ours["proof"] for _, ours in rounds), 4),
+        "view_seconds_median": round(statistics.median(ours["view"] for _, ours in rounds), 4),
+        "bare_python_seconds": round(statistics.median(bare for bare, _ in rounds), 4),
         "starts": turns,
     }
-    ratio = round(statistics.median(ours / bare for ours, bare in pairs), 3)
+    ratio = round(statistics.median(ours["proof"] / bare for bare, ours in rounds), 3)
     document = {"bench": "verify_start", "figures": figures, "ratio": ratio, "target_seconds": TARGET_SECONDS}
     print(json.dumps(document))
 
