@@ -140,19 +140,15 @@ def bytes_sent(effort: Effort) -> dict[str, object]:
     """What monitors send while nothing bad happens, and for one conviction where witnesses lie too."""
     rounds = effort.traffic_rounds
     with remembered():
-        idle = traffic(20, 100, 0, rounds, SEED, pushes=True)
-        idle_linked = traffic(60, 10, 0, rounds, SEED, pushes=True)
-        quiet = traffic(20, 100, 10, rounds, SEED, pushes=False)
-        pushed = traffic(60, 100, 10, min(rounds, 3), SEED, pushes=True)
+        idle = [traffic(monitors, 100, 0, rounds, SEED) for monitors in (20, 60)]
+        busy = [traffic(monitors, 100, 10, min(rounds, most), SEED) for monitors, most in ((2, 60), (20, 10), (40, 3))]
         split = detection(Setting(100), SEED, witnesses=(1, 2, 3))
     return {
         "envelope_bytes": envelope_bytes(),
-        "idle_full_mesh": idle,
-        "idle_eight_links": idle_linked,
+        "idle": idle,
         "target_idle": IDLE_BYTES,
-        "anti_entropy": quiet,
+        "ten_logs_change": busy,
         "target_anti_entropy": EXCHANGE_BYTES,
-        "with_eager_pushes": pushed,
         "colluding_quorum": {
             "convicted_keys": split.convictions,
             "evidence_bytes_each": round(split.evidence_bytes_each),

@@ -70,7 +70,7 @@ from gossip.core import (
     wake_ms,
 )
 from gossip.core.ledger import contradictions
-from gossip.messages import Consistency, Known, Message, TileData
+from gossip.messages import Consistency, EvidenceBundle, Head, Known, Message, TileData
 from gossip.testimony import UNSERVED, Testimony
 from monitor.ledger import Staircase
 from monitor.restore import restored
@@ -89,7 +89,7 @@ from tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_hashes
 REFRESH = 10  # seconds between two observer signatures of the same tree, as in the real monitor
 _FETCHES = 2  # one-way delays between wanting something of a log and having it
 
-Head = tuple[bytes, int, Hash]
+Place = tuple[bytes, int, Hash]
 """Origin, size and root: what a remembered head is found by."""
 
 
@@ -101,8 +101,8 @@ class PowerLoss(Exception):  # noqa: N818  # it is nobody's mistake
 class Disk:
     """What is left of a monitor when it has crashed."""
 
-    heads: dict[Head, SignedCheckpoint] = field(default_factory=dict)
-    settled: set[Head] = field(default_factory=set)
+    heads: dict[Place, SignedCheckpoint] = field(default_factory=dict)
+    settled: set[Place] = field(default_factory=set)
     branches: dict[bytes, tuple[SignedCheckpoint, Shape]] = field(default_factory=dict)
     stated: dict[bytes, Statement] = field(default_factory=dict)
     evidence: dict[bytes, bytes] = field(default_factory=dict)
@@ -170,6 +170,7 @@ class Monitor:
         self._errands: set[Event | Effect] = set()
         self._wake: int | None = None
         self._starts = 0
+        self._receiving = False
 
     # What happens to it.
 
@@ -183,7 +184,9 @@ class Monitor:
         """Take an envelope, and answer it unless it is an answer itself or is refused."""
         if not self.up:
             return
+        self._receiving = True
         refused = self._follow_up(Received(sender, messages, answer))
+        self._receiving = False
         if not answer and not refused and not self._is_down():
             self._network.send(self.id, sender, self._outbox.pop(sender, ()), answer=True)
         self._end_of_turn()
@@ -287,6 +290,8 @@ class Monitor:
 
     def _send(self, peer: bytes, message: Known) -> None:
         self._watcher.sends(message)
+        if not self._receiving and isinstance(message, Head | EvidenceBundle):
+            self._network.traffic[self.id].eager += self._network.size(message)
         self._outbox.setdefault(peer, []).append(message)
 
     def _write(self) -> None:

@@ -46,10 +46,11 @@ class Links:
 
 @dataclass(slots=True)
 class Traffic:
-    """What one monitor sent."""
+    """What one monitor sent. ``eager`` are the bytes that nobody asked for: heads and evidence that are pushed."""
 
     envelopes: int = 0
     answers: int = 0
+    eager: int = 0
     bytes: Counter[str] = field(default_factory=Counter)
 
     @property

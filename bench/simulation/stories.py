@@ -97,7 +97,9 @@ def _judged(plot: Plot, lie: Lie, stage: Stage, federation: Federation) -> Endin
     federation.check_pools()
     check_settled(federation.monitors)
     log = stage.log
-    wanted = {key.format() for key in (_key(log, name) for name in lie.convicted)}
+    # Where somebody shows two histories from the start, the log is convicted and frozen before the lie is told.
+    names = (LOG,) if "two faces" in plot.tricks else lie.convicted
+    wanted = {_key(log, name).format() for name in names}
     found = frozenset.intersection(*(frozenset(accused(monitor)) for monitor in federation.monitors))
     if not wanted <= found:
         raise AssertionError(f"{plot}: somebody was not found out")

@@ -4,8 +4,6 @@ Message bytes are those of the messages alone, as the reference counts them. Wha
 every envelope adds its signature and names, and every request and every answer its HTTP header.
 """
 
-from dataclasses import replace
-
 from bench.simulation import world
 from bench.simulation.engine import SECOND
 from bench.simulation.host import Monitor
@@ -39,19 +37,18 @@ def envelope_bytes() -> int:
     return len(seal(empty, key))
 
 
-def traffic(monitors: int, logs: int, changed: int, rounds: int, seed: int, *, pushes: bool) -> dict[str, object]:
+def traffic(monitors: int, logs: int, changed: int, rounds: int, seed: int) -> dict[str, object]:
     """Let some logs grow in every round; each monitor polls each log once a round, at a time of its own.
 
-    Without pushes nobody is linked, so that anti-entropy is all there is.
+    Pushes are what is sent without being asked; the rest is anti-entropy. The reference counts it for two monitors
+    that meet in every round. Whoever meets another partner each time has to tell of all that changed since they met
+    last, which is nearly everything as soon as there are more partners than rounds in which everything changes.
     """
     some = [SimLog(f"log.example/{number}") for number in range(logs)]
     federation = Federation(seed, monitors, some, links=Links(), observers=monitors)
     for log in some:
         federation.establish(log, HISTORY, FIRST_SIZE, WITNESSES, federation.monitors)
     federation.start_running()
-    if not pushes:
-        for monitor in federation.monitors:
-            monitor.state = replace(monitor.state, outbound=(), contacts={})
     phases = federation.streams["workload"]
     for turn in range(1, rounds + WARM_UP // ROUND + 1):
         for number in range(changed):
@@ -60,12 +57,13 @@ def traffic(monitors: int, logs: int, changed: int, rounds: int, seed: int, *, p
             _grow(federation, log, size, turn * ROUND * SECOND, phases.random())
     engine, sent = federation.engine, federation.network.traffic.values()
     engine.run(WARM_UP * SECOND)
-    before = [(one.message_bytes, one.envelopes, one.answers, one.bytes.copy()) for one in sent]
+    before = [(one.message_bytes, one.envelopes, one.answers, one.bytes.copy(), one.eager) for one in sent]
     engine.run((WARM_UP + rounds * ROUND) * SECOND)
     seconds = rounds * ROUND * monitors
     messages = sum(one.message_bytes - was[0] for one, was in zip(sent, before, strict=True))
     envelopes = sum(one.envelopes - was[1] for one, was in zip(sent, before, strict=True))
     answers = sum(one.answers - was[2] for one, was in zip(sent, before, strict=True))
+    eager = sum(one.eager - was[4] for one, was in zip(sent, before, strict=True))
     kinds = sorted({kind for one in sent for kind in one.bytes})
     by_kind = {
         kind: round(sum(one.bytes[kind] - was[3][kind] for one, was in zip(sent, before, strict=True)) / seconds, 1)
@@ -77,8 +75,9 @@ def traffic(monitors: int, logs: int, changed: int, rounds: int, seed: int, *, p
         "monitors": monitors,
         "logs": logs,
         "changed_each_round": changed,
-        "pushes": pushes,
         "message_bytes_per_second": round(messages / seconds, 1),
+        "anti_entropy_bytes_per_second": round((messages - eager) / seconds, 1),
+        "eager_bytes_per_second": round(eager / seconds, 1),
         "by_message": by_kind,
         "envelopes_per_second": round(envelopes / seconds, 2),
         "with_envelopes_bytes_per_second": round((messages + carried) / seconds, 1),

@@ -144,7 +144,7 @@ def test_a_fork_is_found_out_by_anti_entropy_alone() -> None:
 
 
 def test_monitors_that_agree_send_summaries_and_nothing_else() -> None:
-    quiet = traffic(8, 5, 0, 3, 1, pushes=False)
+    quiet = traffic(8, 5, 0, 3, 1)
     kinds = quiet["by_message"]
     assert isinstance(kinds, dict)
     assert {kind for kind, sent in kinds.items() if sent} == {"Summary"}
