@@ -5,6 +5,7 @@ them. Nothing here decides when something is written; that is ``runtime.database
 """
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,12 +87,12 @@ class SQLitePlace:
             raise UsageError(f"cannot make the database {self.path}: {error.strerror}") from None
 
     def writer(self) -> AsyncEngine:
-        return self._engine("BEGIN IMMEDIATE", 1, "PRAGMA synchronous=FULL", async_creator_fn=sqlite_here.connect)
+        return self._engine("BEGIN IMMEDIATE", 1, *_WRITER_PRAGMAS, async_creator_fn=sqlite_here.connect)
 
     def reader(self) -> AsyncEngine:
         return self._engine("BEGIN", READERS, "PRAGMA query_only=ON")
 
-    def _engine(self, begin: str, connections: int, pragma: str, **arguments: object) -> AsyncEngine:
+    def _engine(self, begin: str, connections: int, *pragmas: str, **arguments: object) -> AsyncEngine:
         # mode=rw: a file that disappeared is an error, and never an empty database in its place.
         url = URL.create(
             "sqlite+aiosqlite",
@@ -109,13 +110,11 @@ class SQLitePlace:
 
         @event.listens_for(engine.sync_engine, "connect")
         def _configure(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            if cursor.fetchone() != ("wal",):
-                raise UsageError(f"{self.path} cannot have a write-ahead log: put it on a local disk")
-            for statement in (*_PRAGMAS, pragma):
-                cursor.execute(statement)
-            cursor.close()
+            try:
+                self._set_up(connection, pragmas)
+            except BaseException:
+                connection.close()  # nobody else would, and the thread of a connection keeps its process alive
+                raise
 
         @event.listens_for(engine.sync_engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -123,12 +122,29 @@ class SQLitePlace:
 
         return engine
 
+    def _set_up(self, connection: DBAPIConnection, pragmas: Sequence[str]) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        if cursor.fetchone() != ("wal",):
+            raise UsageError(f"{self.path} cannot have a write-ahead log: put it on a local disk")
+        for statement in (*_PRAGMAS, *pragmas):
+            cursor.execute(statement)
+        cursor.close()
+
 
 _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     f"PRAGMA busy_timeout={BUSY_MS}",
     "PRAGMA trusted_schema=OFF",
     f"PRAGMA wal_autocheckpoint={WAL_PAGES}",
+)
+
+# After a disk refused to sync, its write-ahead log may be whole in the page cache and nowhere else, and a later sync
+# would say nothing of that. So whoever opens a database has all of the log written once more, into the database, and
+# synced, before anything read from it is relied on; where that fails, the database does not open.
+_WRITER_PRAGMAS = (
+    "PRAGMA synchronous=FULL",
+    "PRAGMA wal_checkpoint(TRUNCATE)",
 )
 
 

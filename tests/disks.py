@@ -4,6 +4,7 @@ They need root. Without it ``unshare --user --map-root-user --mount make test`` 
 """
 
 import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -36,6 +37,12 @@ class Disk:
                     filling.write(bytes(BLOCK))
         except OSError as error:
             return error.errno == errno.ENOSPC
+
+    def fill(self, *, leaving: int) -> None:
+        """Take the room there is but for so many bytes, once."""
+        self._fill()
+        filling = self.path / "filling"
+        os.truncate(filling, filling.stat().st_size - leaving)
 
     def free(self) -> None:
         """Give the room back."""
