@@ -1,6 +1,6 @@
 """Copies, clones and restores of a witness: none contradicts what was signed, and each says what to do.
 
-The numbers R4 to R16 are those of the drills in docs/witness.md.
+Each test that bears a number, R1 to R16, is one way in which state is copied, cloned or put back.
 """
 
 import re
