@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gossip.envelope import MAX_ENVELOPE_BYTES
 from gossip.shell import ENVELOPE_TYPE, EXCHANGE_PATH, Busy
-from monitor.doors import OPEN, Doors
+from monitor.doors import OPEN, Doors, announced
 from monitor.node import Monitor
 from monitor.page import status_page
 from monitor.views import Document, Views
@@ -75,7 +75,7 @@ async def _exchange(monitor: Monitor, request: Request) -> Response:
         return refusal(400, "wait is not a number of seconds below 100")
     gossip = monitor.gossip
     try:
-        async with gossip.reading(_announced(request)):
+        async with gossip.reading(announced(request, MAX_ENVELOPE_BYTES)):
             envelope = gossip.open(await read_body(request, MAX_ENVELOPE_BYTES))
         answer = await gossip.reply(envelope, float(wait))
     except Busy as busy:
@@ -85,11 +85,6 @@ async def _exchange(monitor: Monitor, request: Request) -> Response:
     except SignatureError as error:
         return refusal(403, str(error))
     return bare(200, answer, ENVELOPE_TYPE, _FRESH)
-
-
-def _announced(request: Request) -> int:
-    """How long the body will be at most: what it says, or the most that is read."""
-    return int(request.headers.get("content-length", MAX_ENVELOPE_BYTES))
 
 
 async def _list(key: str, show: Callable[[], Awaitable[list[Document]]], _request: Request) -> Response:

@@ -7,15 +7,18 @@ written down, whoever asks about it and however often.
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gossip.budget import Busy, Room
 from gossip.core import EvidenceShown, Log, MissingTile, OpeningShown, Weigh, origin_id
 from gossip.core.ledger import timestamped
 from gossip.messages import MAX_SIGNATURE_LINES
+from gossip.shell import SMALL_BYTES
 from monitor.core import Verdict, View, judge
 from monitor.node import Monitor
 from monitor.views import Document
@@ -33,6 +36,8 @@ from tlog.text import encode_base64
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
 
 MAX_WEIGHED = 4096  # notes on the branch whose cosignatures were weighed lately, 64 bytes each: asked again, not again
+MAX_UNREAD_BYTES = 8 * 1024 * 1024  # of large bodies that strangers have begun to send; forty of the largest
+PATIENCE_SECONDS = 2.0  # in the line for that room
 
 OPEN = {"cache-control": "no-store", "access-control-allow-origin": "*"}  # a client may be a page in a browser
 
@@ -44,6 +49,7 @@ class Doors:
     monitor: Monitor
     clock: Clock
     visitors: Visitors
+    _unread: Room = field(default_factory=lambda: Room(MAX_UNREAD_BYTES, PATIENCE_SECONDS))
     _weighed: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
     async def ask(self, request: Request) -> Response:
@@ -63,10 +69,17 @@ class Doors:
         if wait is not None:
             return refusal(429, "too many questions at once: ask again later", {**OPEN, "retry-after": str(wait)})
         try:
-            return await answer(await read_body(request, cap))
+            return await answer(await self._read(request, cap))
+        except Busy as busy:
+            return refusal(429, "too much at once: ask again later", {**OPEN, "retry-after": str(busy.seconds)})
         except MissingTile:
             # The question itself has made the monitor fetch the tile.
             return refusal(503, "the hashes of this old tree are being fetched: ask again", {"retry-after": "2"})
+
+    async def _read(self, request: Request, cap: int) -> bytes:
+        size = min(announced(request, cap), cap)
+        async with nullcontext() if size <= SMALL_BYTES else self._unread.hold(size):
+            return await read_body(request, cap)
 
     async def _ask(self, raw: bytes) -> Response:
         try:
@@ -159,6 +172,11 @@ class Doors:
     def _verified(self, log: Log, evidence: Evidence) -> Conviction:
         known = self.monitor.gossip.state.rules.keys_of(log, evidence.notes)
         return verify_evidence(evidence, known, log.policy, log.origin)
+
+
+def announced(request: Request, cap: int) -> int:
+    """How long the body will be at most: what it says, or the most that is read."""
+    return int(request.headers.get("content-length", cap))
 
 
 def _opened(log: Log, note: Note) -> SignedCheckpoint:

@@ -14,6 +14,7 @@ from gossip.core.state import MAX_EVIDENCE, MAX_JUDGED
 from gossip.messages import EvidenceBundle
 from gossip.messages import TestimonyNote as Heard
 from monitor.app import monitor_app
+from monitor.doors import MAX_UNREAD_BYTES
 from monitor.store import EVIDENCE, HEAD
 from monitor.testify import sign_testimony
 from runtime.client import Response
@@ -154,6 +155,27 @@ async def test_evidence_in_many_pieces_counts_and_half_of_it_keeps_nobody_waitin
             with trio.fail_after(20):
                 assert (await slow.receive_some()).startswith(b"HTTP/1.1 200")
         assert await rows(one) == {"evidence": 1, "head": 1}
+
+
+async def test_large_bodies_that_never_end_leave_room_for_small_ones(tmp_path: Path) -> None:
+    log = grown(9)
+    start = b"POST /v1/evidence HTTP/1.1\r\nhost: m\r\ncontent-length: %d\r\n\r\n" % MAX_EVIDENCE_BYTES
+    refused, told = trio.open_memory_channel[bytes](1)
+
+    async def begin(port: int) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(start)
+            await refused.send(await stream.receive_some())
+
+    async with door(tmp_path, log) as (_, web), trio.open_nursery() as nursery:
+        for _ in range(MAX_UNREAD_BYTES // MAX_EVIDENCE_BYTES + 1):
+            nursery.start_soon(begin, int(web.url.rpartition(":")[2]))
+        with trio.fail_after(20):
+            answer = await told.receive()
+        assert answer.startswith(b"HTTP/1.1 429")
+        assert b"retry-after: 2\r\n" in answer
+        assert said(await web.post("/v1/evidence", bundle(log)))["kept"] is True
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_body_in_chunks_is_cut_off_when_it_is_too_large(tmp_path: Path) -> None:
