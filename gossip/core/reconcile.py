@@ -89,10 +89,15 @@ def summary_received(turn: Turn, theirs: Summary, peer: bytes, *, answer: bool) 
     disputed = theirs.convicted_hash != ours.convicted_hash
     contact = replace(contact, exchanges=contact.exchanges + 1, disputes=contact.disputes + 1 if disputed else 0)
     turn.know(peer, contact)
+    in_a_row = turn.state.disputes + 1 if disputed else 0
+    turn.state = replace(turn.state, disputes=in_a_row)
     if not answer:
         turn.send((peer,), ours)
     if theirs.frontier_hash != ours.frontier_hash:
         turn.send((peer,), _digest(turn.state, _since(turn.state, theirs, contact)))
+    if answer and contact.disputes == 1 and in_a_row >= DISPUTES:
+        # Among many peers the same one is rarely met twice in a row, but it is we who differ from several.
+        turn.send((peer,), ours)
     if contact.disputes >= DISPUTES:
         for message in _held(turn.state):
             turn.send((peer,), message)

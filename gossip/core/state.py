@@ -253,6 +253,7 @@ class State:
     """Everything that gossip knows. ``epoch`` tells this run of the program from others, and is not 0.
 
     ``cursor`` counts the changes to what is held, and ``changes`` tells the last one of each log, oldest first.
+    ``disputes`` counts summaries in a row, of whichever peers, that named other convictions than ours.
     """
 
     rules: Rules
@@ -268,6 +269,7 @@ class State:
     offers: Mapping[bytes, Offer] = field(default_factory=dict)
     judged: Mapping[bytes, Ignored | str | None] = field(default_factory=dict)
     exchanges: int = 0
+    disputes: int = 0
     summed: Summary | None = field(default=None, repr=False, compare=False)
 
     def branch(self, origin: bytes) -> Branch:

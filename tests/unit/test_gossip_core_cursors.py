@@ -7,7 +7,7 @@ from gossip.core import Branch, Compare, Count, HeadSeen, Ignored, Log, Rules, S
 from gossip.core.state import FLAT_EVERY, MAX_PENDING, Budget, Contact
 from gossip.messages import MAX_DIGEST, MAX_HEADS, Digest, DigestEntry, GetHeads, Head, Known, Message, Summary
 from tests.fakes_log import FakeLog, policy
-from tests.machine import FAR, ID, LOG, TWIN, P, head_of, monitor, received, run, sent, statement, waiting
+from tests.machine import FAR, ID, LOG, TWIN, P, Q, head_of, monitor, received, run, sent, statement, waiting
 from tlog.hashing import Hash
 
 OTHER = b"\0" * 32  # a hash that nobody has
@@ -181,6 +181,26 @@ def test_more_heads_than_one_request_holds_are_asked_for_one_request_after_anoth
     assert [one.origins for one in sent(effects) if isinstance(one, GetHeads)] == [tuple(ids[MAX_HEADS:])]
     now, _ = received(now, *heads[MAX_HEADS:], answer=True)
     assert now.contacts[P].seen == 9
+
+
+# Convictions.
+
+
+def test_whoever_differs_from_several_peers_asks_the_last_one_again() -> None:
+    ours = summary_to(monitor(7))
+    agreed = replace_hashes(asks(epoch=5), ours)
+    now, effects = received(monitor(7), asks(epoch=5, frontier=ours.frontier_hash), peer=Q, answer=True)
+    assert sent(effects, Q) == []
+    again, effects = received(now, asks(epoch=6, frontier=ours.frontier_hash), answer=True)
+    assert [type(message) for message in sent(effects)] == [Summary]
+    assert sent(received(again, asks(epoch=6, frontier=ours.frontier_hash), answer=True)[1]) == []
+    calm, _ = received(now, agreed, peer=Q, answer=True)
+    assert sent(received(calm, asks(epoch=6, frontier=ours.frontier_hash), answer=True)[1]) == []
+
+
+def replace_hashes(summary: Summary, ours: Summary) -> Summary:
+    """The same summary of somebody who holds what we hold."""
+    return Summary(summary.epoch, 1, ours.frontier_hash, ours.convicted_hash, 0, 0, 0)
 
 
 # What is not sent to whom it is known to have.
