@@ -62,6 +62,11 @@ class Staircase:
             return True, self._numbers[same[0]]
         return time > self._times[same[-1]], self._numbers[same[-1]]
 
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of all statements."""
+        return self._numbers
+
     def add(self, time: int, size: int, root: bytes, number: int) -> None:
         """Keep a statement. Of one second the larger comes later, so that the neighbours are the strictest."""
         at = bisect_left(self._times, time)
@@ -144,18 +149,20 @@ class Ledger:
         self._store = store
         self._notebook = notebook
         self._stairs: dict[tuple[str, bytes], Staircase] = {}
-        self._next = 1
+        self._next = 0  # not known yet
 
     def __len__(self) -> int:
         return sum(map(len, self._stairs.values()))
 
     async def load(self, origin: str, keys: Sequence[VerifierKey]) -> list[Evidence]:
         """Read the index of a log's statements; return what a crash kept from being found."""
-        self._next = 1 + await self._store.last_statement()
+        await self._begin()
         by_id = {key_id(key): key for key in keys}
         rows: list[IndexedStatement] = await self._store.statement_index(origin)
+        # Peers need not wait for this: what they showed meanwhile is there already, and may be on disk by now.
+        here = {number for (of_log, _), stair in self._stairs.items() if of_log == origin for number in stair.numbers}
         for row in rows:
-            if row.key in by_id:
+            if row.key in by_id and row.number not in here:
                 self._stair(origin, by_id[row.key]).add(row.time, row.size, row.root_hash, row.number)
         found: list[Evidence] = []
         for key in keys:
@@ -171,6 +178,7 @@ class Ledger:
 
         If we are stopped when it is on disk and nobody has heard what it contradicts, ``load`` finds it.
         """
+        number = await self._begin()
         written: list[StoredStatement] = []
         gone: list[int] = []
         suspects: list[tuple[VerifierKey, SignedCheckpoint, list[int]]] = []
@@ -184,9 +192,9 @@ class Ledger:
                 if replaced is not None and replaced not in against:
                     stair.remove(replaced)
                     gone.append(replaced)
-                number, self._next = self._next, self._next + 1
                 stair.add(time, signed.size, signed.root_hash, number)
                 written.append(_stored(number, statement, key, time))
+                number = self._next = number + 1
                 gone += [one for one in stair.thin(now) if not any(one in others for *_, others in suspects)]
         self._notebook.state(written, gone)
         return [one for key, statement, numbers in suspects for one in await self._judge(key, statement, numbers)]
@@ -199,6 +207,13 @@ class Ledger:
                 opened = _open(note, key)
                 found += [opened] if opened else []
         return found
+
+    async def _begin(self) -> int:
+        """The next number that no statement has, on disk or on its way there."""
+        if not self._next:
+            last = await self._store.last_statement()
+            self._next = max(self._next, last + 1)  # somebody else may have asked meanwhile, and gone on
+        return self._next
 
     async def _judge(self, key: VerifierKey, statement: SignedCheckpoint, numbers: list[int]) -> list[Evidence]:
         return list(contradictions(statement, key, await self._opened(numbers, key)))

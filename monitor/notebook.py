@@ -100,7 +100,15 @@ class Notebook:
         self._page = _Page()
 
     async def flush(self) -> int:
-        """Write down all that was noted in earlier turns; return for how many heads there was no room."""
+        """Write down all that was noted in earlier turns; return for how many heads there was no room.
+
+        It is not cancelled once begun: what it takes from here belongs to turns of others, who wait for it.
+        """
+        with trio.CancelScope(shield=True):
+            refused = await self._flush()
+        return refused
+
+    async def _flush(self) -> int:
         async with self._writer:
             if not self._ready:
                 return 0
@@ -119,8 +127,8 @@ class Notebook:
     async def prune(self, origin: str, named: Collection[int]) -> None:
         """Forget heads on the branch that are neither among the newest nor of these sizes, which evidence names."""
         await self._store.prune_heads(origin, named)
-        async with self._writer:
-            self._sizes.pop(origin, None)
+        async with self._writer:  # while no other head gets to the disk
+            self._sizes[origin] = array("q", await self._store.head_sizes(origin))
 
     async def _on_disk(self, origin: str, sizes: Collection[int]) -> list[int]:
         """Those of the sizes of which a head may be on disk, or on its way there."""
@@ -132,7 +140,8 @@ class Notebook:
 
     async def _index(self, origin: str) -> "array[int]":
         if origin not in self._sizes:
-            self._sizes[origin] = array("q", await self._store.head_sizes(origin))
+            sizes = array("q", await self._store.head_sizes(origin))
+            self._sizes.setdefault(origin, sizes)  # a flush may have been here meanwhile: its index knows more
         return self._sizes[origin]
 
     def _add_size(self, origin: str, size: int) -> None:

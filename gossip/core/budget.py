@@ -15,8 +15,8 @@ from gossip.core.state import Budget
 class Kind(Enum):
     """What is paid for."""
 
-    CHECKS = "signatures to verify, and roots to compute"
-    REQUESTS = "heads, proofs, tiles and evidence to send"
+    CHECKS = "signatures to verify, roots to compute, and proofs to look at"
+    REQUESTS = "heads, lists of heads, proofs, tiles and evidence to send"
     EVIDENCE = "evidence bundles to verify"
 
 

@@ -242,13 +242,18 @@ def _take(
     if branch.signed is not None and signed.head == branch.signed.head:
         _merge_into_branch(turn, log.id, signed, via)
     elif pending := branch.find(signed.head):
-        _merge_into_pending(turn, log.id, pending, signed, candidates)
+        _merge_into_pending(turn, log.id, pending, signed, candidates if _pays(turn, via, candidates) else ())
     else:
         _begin(turn, log.id, signed, shown, via, candidates)
     note_holder(turn, log.id, signed.head, via)
     if reading.states_news(branch, shown):
         turn.emit(Weigh(log.id, shown))
     return signed
+
+
+def _pays(turn: Turn, via: bytes | None, candidates: Sequence[Candidate]) -> bool:
+    """Charge for looking at proofs about a head whose lines are all known, which costs nothing else."""
+    return bool(candidates) and turn.afford(via, Kind.CHECKS)
 
 
 def _look_for_cosigners(turn: Turn, log: Log, raw: bytes, via: bytes | None) -> None:

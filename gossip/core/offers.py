@@ -15,13 +15,19 @@ _MAX_OTHERS = 8  # peers to ask next; more than eight that all keep silent have 
 
 
 def take_offers(turn: Turn, ids: list[bytes], peer: bytes) -> None:
-    """Ask a peer for evidence that it announced, unless another one was just asked for the same."""
+    """Ask a peer for evidence that it announced, unless another one was just asked for the same.
+
+    A peer that makes up names takes places from itself alone, and is asked for one thing once, however often it says
+    that it has it: neither keeps us from asking others.
+    """
     offers = dict(turn.state.offers)
-    wanted = []
+    room = MAX_OFFERS - sum(offer.peer == peer for offer in offers.values())
+    wanted: list[bytes] = []
     for id_ in ids:
         if id_ in offers:
-            offers[id_] = replace(offers[id_], others=(*offers[id_].others, peer)[:_MAX_OTHERS])
-        elif len(offers) < MAX_OFFERS:
+            if peer not in (offers[id_].peer, *offers[id_].others):
+                offers[id_] = replace(offers[id_], others=(*offers[id_].others, peer)[:_MAX_OTHERS])
+        elif len(wanted) < room:
             offers[id_] = Offer(peer, turn.now_ms)
             wanted.append(id_)
     turn.state = replace(turn.state, offers=offers)
@@ -30,14 +36,14 @@ def take_offers(turn: Turn, ids: list[bytes], peer: bytes) -> None:
 
 def ask_again(turn: Turn) -> None:
     """Ask the next peer for what did not come, and forget what nobody else announced."""
-    for id_, offer in turn.state.offers.items():
-        if turn.now_ms - offer.asked_ms < OFFER_MS:
-            continue
-        forget_offer(turn, id_)
-        if offer.others:
-            again = Offer(offer.others[0], turn.now_ms, offer.others[1:])
-            turn.state = replace(turn.state, offers={**turn.state.offers, id_: again})
-            _ask(turn, again.peer, [id_])
+    due = {id_: offer for id_, offer in turn.state.offers.items() if turn.now_ms - offer.asked_ms >= OFFER_MS}
+    if not due:
+        return
+    again = {id_: Offer(one.others[0], turn.now_ms, one.others[1:]) for id_, one in due.items() if one.others}
+    waiting = {id_: offer for id_, offer in turn.state.offers.items() if id_ not in due}
+    turn.state = replace(turn.state, offers={**waiting, **again})
+    for id_, offer in again.items():
+        _ask(turn, offer.peer, [id_])
 
 
 def offered_by(state: State, id_: bytes) -> tuple[bytes, ...]:

@@ -181,7 +181,8 @@ def _received(turn: Turn, peer: bytes, messages: Iterable[Message], *, answer: b
 def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None:
     match message:
         case Summary():
-            reconcile.summary_received(turn, message, peer, answer=answer)
+            if turn.afford(peer, Kind.REQUESTS):  # it makes us list all that we hold
+                reconcile.summary_received(turn, message, peer, answer=answer)
         case Digest():
             reconcile.digest_received(turn, message, peer)
         case Head():
@@ -190,7 +191,7 @@ def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None
             if turn.afford(peer, Kind.REQUESTS):
                 _request(turn, peer, message)
         case Consistency():
-            _consistency(turn, message)
+            _consistency(turn, message, peer)
         case TileData(origin, level, index, data):
             turn.emit(Lend(origin, index, data) if level == 0 else Count(Ignored.UNWANTED_TILE))
         case HaveEvidence():
@@ -235,13 +236,14 @@ def _prove(turn: Turn, peer: bytes, origin: bytes, old_size: int, new_size: int)
         turn.emit(Count(Ignored.IMPOSSIBLE_PROOF))
 
 
-def _consistency(turn: Turn, message: Consistency) -> None:
+def _consistency(turn: Turn, message: Consistency, peer: bytes) -> None:
     """Weigh a proof for every pending head that it is about."""
     branch = turn.state.branch(message.origin)
     candidate = Candidate(message.old_size, Hash(message.old_root), _hashes(message.proof))
     for pending in branch.pending:
         head = pending.signed.head
-        if (head.size, head.root_hash) == (message.new_size, message.new_root) and not branch.convicted:
+        is_about = (head.size, head.root_hash) == (message.new_size, message.new_root)
+        if is_about and not branch.convicted and turn.afford(peer, Kind.CHECKS):
             turn.emit(Adjudicate(message.origin, pending.signed, (candidate,)))
 
 

@@ -325,7 +325,7 @@ class GossipMachine(RuleBasedStateMachine):
         assert max(Counter(one.place for one in state.evidence.values()).values(), default=0) <= MAX_EVIDENCE
         assert len(state.contacts) <= MAX_CONTACTS
         assert len(state.judged) <= MAX_JUDGED
-        assert len(state.offers) <= MAX_OFFERS
+        assert len(state.offers) <= MAX_OFFERS * len(state.rules.peers)
         for testimony in state.testimony.values():
             assert len(testimony) <= MAX_TESTIMONY
             assert max(Counter(one.peer for one in testimony).values(), default=0) <= MAX_TESTIMONY_OF_ONE

@@ -4,7 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from gossip.core import Adjudicated, Count, EvidenceShown, Forked, Ignored, Keep, Refuse, State, Tick, wake_ms
+from gossip.core import (
+    Adjudicate,
+    Adjudicated,
+    Count,
+    EvidenceShown,
+    Forked,
+    Ignored,
+    Keep,
+    Refuse,
+    State,
+    Tick,
+    wake_ms,
+)
 from gossip.core.budget import EVIDENCE, REQUESTS, Kind, checks, spend
 from gossip.core.state import (
     ANNOUNCED_BYTES,
@@ -83,6 +95,7 @@ BUNDLE = EvidenceBundle(EVIDENCE_NUMBERS[FORK.type], FORK.format())
     "message",
     [
         Head(ID, head_of(LOG, 12).raw, 1, None, ()),
+        Summary(1, 1, b"f" * 32, b"c" * 32, 0, 0, 0),
         GetHeads((ID,)),
         GetConsistency(ID, 3, 5),
         GetTile(ID, 0, 0, 5),
@@ -99,7 +112,6 @@ def test_what_a_peer_cannot_pay_for_is_dropped_and_not_refused(message: Message)
 
 def test_what_costs_nothing_is_free() -> None:
     free: tuple[Known, ...] = (
-        Summary(1, 1, b"f" * 32, b"c" * 32, 0, 0, 0),
         Consistency(ID, 3, 5, b"r" * 32, b"r" * 32, ()),
         TileData(ID, 0, 0, b""),
         Head(ID, head_of(LOG, 9).raw, 1, None, ()),
@@ -236,3 +248,38 @@ def test_a_verdict_beyond_those_kept_is_counted_also_when_it_is_our_own() -> Non
     late = Forked(FORK, tuple(against))
     _, effects = run(monitor(9), Adjudicated(ID, statement(TWIN, 9), late))
     assert Count(Ignored.EVIDENCE_WITHOUT_ROOM) in effects
+
+
+def test_a_peer_that_makes_up_names_keeps_nobody_elses_evidence_from_being_asked_for() -> None:
+    made_up = [number.to_bytes(32, "big") for number in range(MAX_OFFERS)]
+    now, _ = received(monitor(9), offer(*made_up))
+    _, effects = received(now, offer(bytes([9]) * 32), peer=Q)
+    assert sent(effects, Q) == [GetEvidence((bytes([9]) * 32,))]
+
+
+def test_a_peer_that_announces_something_again_and_again_takes_the_place_of_no_other_to_ask() -> None:
+    id_ = bytes([9]) * 32
+    now, _ = received(monitor(9), *(offer(id_) for _ in range(20)))
+    now, _ = received(now, offer(id_), peer=Q)
+    assert now.offers[id_].others == (Q,)
+    _, effects = run(now, Tick(), now_ms=OFFER_MS)
+    assert sent(effects, Q)[-1] == GetEvidence((id_,))
+
+
+def test_a_peer_that_only_sums_up_is_answered_so_many_times() -> None:
+    summary = Summary(1, 1, bytes(32), bytes(32), 0, 0, 0)
+    _, effects = received(monitor(9), *(summary for _ in range(2 * REQUESTS.burst)))
+    assert effects.count(OVER) == REQUESTS.burst
+
+
+def test_proofs_about_a_head_that_is_known_are_paid_for_too() -> None:
+    larger = head_of(LOG, 12)
+    now, _ = received(monitor(9), Head(ID, larger.raw, 2, None, ()))
+    proof = Consistency(ID, 9, 12, bytes(32), larger.root_hash, ())
+    again = Head(ID, larger.raw, 2, 9, ())
+    for message in (proof, again):
+        assert any(isinstance(one, Adjudicate) for one in received(now, message)[1])
+        spent = replace(now.contacts[P], budget=Budget(0, 0, 0, 0))
+        _, effects = received(replace(now, contacts={P: spent}), message)
+        assert OVER in effects
+        assert not any(isinstance(one, Adjudicate) for one in effects)

@@ -133,7 +133,7 @@ def test_a_head_that_is_ignored_has_come_and_one_beyond_the_budget_has_not() -> 
     digest = Digest(None, 4, (entry(LOG, 9),), more=False)
     stranger = Head(ID, FakeLog([b"x"], origin="log.example/other").sign(1, ()), 1, None, ())
     assert taken(monitor(7), digest, stranger)[0] == (5, 4)
-    poor = replace(monitor(7), contacts={P: Contact(budget=Budget(0, 0, 0, 0))})
+    poor = replace(monitor(7), contacts={P: Contact(budget=Budget(0, 64_000, 0, 0))})
     head = Head(ID, head_of(LOG, 9).raw, 1, None, ())
     assert taken(poor, digest, head)[0] == (0, 0)
 
@@ -219,7 +219,7 @@ def test_whoever_lists_or_sends_a_head_is_known_to_hold_it() -> None:
 
 
 def test_roots_to_compare_are_paid_for() -> None:
-    poor = replace(monitor(9), contacts={P: Contact(budget=Budget(2000, 0, 0, 0))})
+    poor = replace(monitor(9), contacts={P: Contact(budget=Budget(2000, 64_000, 0, 0))})
     entries = tuple(DigestEntry(ID, size, TWIN.head(size).root_hash, 1) for size in range(1, 2 + MAX_PENDING))
     _, effects = received(poor, asks(epoch=5), Digest(None, 4, entries, more=False), answer=True)
     assert [type(effect) for effect in effects if isinstance(effect, Compare | Count)] == [Compare, Compare, Count]

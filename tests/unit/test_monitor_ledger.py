@@ -92,6 +92,30 @@ async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
         assert len(anew) == 2
 
 
+async def test_what_is_stated_before_the_index_was_read_takes_the_place_of_nothing_on_disk(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        await Ledger(one.monitor.store, one.monitor.notebook).weigh(stated(log, 5, 100), NOW)
+        await one.monitor._flush_now()
+    async with opened(settings(tmp_path, log), log) as one:
+        anew = Ledger(one.monitor.store, one.monitor.notebook)
+        await anew.weigh(stated(log, 7, 200), NOW)
+        await one.monitor._flush_now()
+        await anew.load(log.origin, one.monitor._keys(one.monitor.sites[ID].log))
+        assert (len(anew), await one.monitor.store.last_statement()) == (2, 2)
+
+
+async def test_reading_the_index_of_another_log_gives_no_number_twice(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        ledger = Ledger(one.monitor.store, one.monitor.notebook)
+        await ledger.weigh(stated(log, 5, 100), NOW)
+        await ledger.load("another.example", [])
+        await ledger.weigh(stated(log, 7, 200), NOW)
+        await one.monitor._flush_now()
+        assert await one.monitor.store.last_statement() == 2
+
+
 def test_a_statement_that_gives_way_is_forgotten() -> None:
     steps = stair((10, 5, R), (20, 5, R))
     steps.remove(2)
