@@ -116,7 +116,7 @@ def check_pools(monitor: Monitor) -> None:
     _hold(all(len(one) <= MAX_TESTIMONY for one in state.testimony.values()), "I4: too much testimony")
     _hold(len(state.contacts) <= MAX_CONTACTS, "I4: too many contacts")
     _hold(len(state.judged) <= MAX_JUDGED, "I4: too many judged bundles")
-    _hold(len(state.offers) <= MAX_OFFERS, "I4: too many offers")
+    _hold(len(state.offers) <= MAX_OFFERS * len(state.rules.peers), "I4: too many offers")
     _hold(set(state.branches) <= set(state.rules.logs), "I4: a branch of a log that is not configured")
 
 

@@ -57,6 +57,7 @@ from tlog.hashing import TreeHead
 from tlog.note import Note
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.tiles import TILE_WIDTH
+from tlog.trust import is_log_key
 
 
 def head_seen(
@@ -431,7 +432,9 @@ def _drop(turn: Turn, origin: bytes, head: TreeHead) -> None:
 
 
 def _message(origin: bytes, signed: SignedCheckpoint, status: int, proof: Candidate | None, line: bytes = b"") -> Head:
-    lines = signed.note.signatures[: MAX_SIGNATURE_LINES - 1]  # the log's come first: no quorum needs more witnesses
+    # The log's first, wherever somebody put them: without them nobody would look at it. No quorum needs more witnesses.
+    ordered = sorted(signed.signatures, key=lambda one: not is_log_key(one.key, signed.origin))
+    lines = tuple(one.line for one in ordered[: MAX_SIGNATURE_LINES - 1])
     note = Note(signed.note.text, lines).format() + line
     if proof is None:
         return Head(origin, note, status, None, ())

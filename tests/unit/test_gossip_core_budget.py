@@ -30,6 +30,7 @@ from gossip.core.state import (
 )
 from gossip.messages import (
     MAX_GET_EVIDENCE,
+    MAX_SIGNATURE_LINES,
     Consistency,
     EvidenceBundle,
     GetConsistency,
@@ -49,7 +50,7 @@ from tests.machine import ID, LOG, OBSERVER, RULES, TWIN, P, Q, head_of, monitor
 from tlog.evidence import Evidence, EvidenceType, cosigner_same_size, same_size
 from tlog.keys import KeyType
 from tlog.note import Note
-from tlog.signed_checkpoint import open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 OVER = Count(Ignored.PEER_OVER_BUDGET)
 
@@ -283,3 +284,18 @@ def test_proofs_about_a_head_that_is_known_are_paid_for_too() -> None:
         _, effects = received(replace(now, contacts={P: spent}), message)
         assert OVER in effects
         assert not any(isinstance(one, Adjudicate) for one in effects)
+
+
+def test_the_logs_line_is_sent_wherever_it_stood_among_many() -> None:
+    signed = head_of(LOG, 9)
+    own, witness = signed.signatures[0], signed.signatures[1]
+    many = (*(MAX_SIGNATURE_LINES - 1) * (witness,), own)
+    last = replace(signed, note=Note(signed.note.text, tuple(one.line for one in many)), signatures=many)
+    (head,) = sent(received(monitor_at(last), GetHeads((ID,)))[1])
+    assert isinstance(head, Head)
+    assert Note.parse(head.note).signatures[0] == own.line
+
+
+def monitor_at(signed: SignedCheckpoint) -> State:
+    now = monitor(9)
+    return replace(now, branches={ID: replace(now.branch(ID), signed=signed)})
