@@ -1,8 +1,8 @@
 """What anybody may bring to a monitor: a checkpoint to ask about, a proof that only they were shown, evidence.
 
 Who asks is not asked. A checkpoint is only looked at if the log signed it, and then counts like one that the log itself
-showed, so asking is also how a client hands in a head that it alone was shown. What lies on the monitor's branch is not
-written down, whoever asks about it and however often.
+showed, so asking is also how a client hands in a head that it alone was shown. A head on the
+monitor's branch is not written down, whoever asks about it and however often; what its cosigners stated with it is.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gossip.budget import Busy, Room
-from gossip.core import EvidenceShown, Log, MissingTile, OpeningShown, Weigh, origin_id
+from gossip.core import EvidenceShown, Log, MissingTile, OpeningShown, StatementShown, origin_id
 from gossip.core.ledger import timestamped
 from gossip.messages import MAX_SIGNATURE_LINES
 from gossip.shell import SMALL_BYTES
@@ -125,10 +125,7 @@ class Doors:
             self._weighed[known] = None
             if len(self._weighed) > MAX_WEIGHED:
                 self._weighed.popitem(last=False)
-            for event in await self.monitor.perform(Weigh(origin, signed)):
-                await self.monitor.gossip.dispatch(event)
-            self.monitor.turn_over()
-            await self.monitor.flush()
+            await self.monitor.gossip.dispatch(StatementShown(origin, signed))
         return True
 
     async def _view(self, origin: bytes, signed: SignedCheckpoint) -> Response:

@@ -87,7 +87,15 @@ from monitor.ledger import Ledger, ahead
 from monitor.mirror import Mirror
 from monitor.notebook import Notebook
 from monitor.source import NotServed, TilesSource
-from monitor.store import MonitorStore, StoredBranch, StoredEvidence, StoredHead, StoredTestimony, branch_record
+from monitor.store import (
+    REVIEW_BATCH,
+    MonitorStore,
+    StoredBranch,
+    StoredEvidence,
+    StoredHead,
+    StoredTestimony,
+    branch_record,
+)
 from monitor.testify import sign_testimony
 from runtime.clock import Clock
 from runtime.files import replace_file
@@ -123,6 +131,7 @@ class Site:
     line: bytes = b""
     signed_at: int = 0
     adopted: int = 0
+    reviewed: int = -1
     open_alarms: set[str] = field(default_factory=set)
 
     def is_reached(self, now: int) -> bool:
@@ -400,7 +409,10 @@ class Monitor:
     async def _review(self, origin: bytes) -> list[Event]:
         site = self.sites[origin]
         events: list[Event] = []
-        for stored in await self.store.unsettled(site.log.origin, self.branch(origin).size):
+        found = await self.store.unsettled(site.log.origin, self.branch(origin).size, site.reviewed)
+        # What stays undecided must not keep larger heads from being judged: the next review goes on behind it.
+        site.reviewed = found[-1].size if len(found) == REVIEW_BATCH else -1
+        for stored in found:
             signed = reopened(site.log, stored.note)
             if signed is not None:
                 events.append(await self._adjudicate(origin, signed, ()))

@@ -318,9 +318,9 @@ class MonitorStore:
         """The remembered heads of these sizes."""
         return await self._heads(and_(HEAD.c.origin == origin, HEAD.c.size.in_(sizes)), None)
 
-    async def unsettled(self, origin: str, up_to: int | None = None) -> list[StoredHead]:
-        """The smallest heads that no branch explains yet, up to a size, as many as are judged at a time."""
-        chosen = and_(HEAD.c.origin == origin, HEAD.c.settled.is_(False))
+    async def unsettled(self, origin: str, up_to: int | None = None, after: int = -1) -> list[StoredHead]:
+        """The smallest heads that no branch explains yet, of sizes in a range, as many as are judged at a time."""
+        chosen = and_(HEAD.c.origin == origin, HEAD.c.settled.is_(False), HEAD.c.size > after)
         return await self._heads(chosen if up_to is None else and_(chosen, HEAD.c.size <= up_to), REVIEW_BATCH)
 
     async def first_seen_ms(self, origin: str, size: int, root_hash: bytes) -> int | None:

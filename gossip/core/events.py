@@ -140,6 +140,14 @@ class OpeningShown:
 
 
 @dataclass(frozen=True, slots=True)
+class StatementShown:
+    """A client showed a signed head of the branch, with lines that say when it was the largest."""
+
+    origin: bytes
+    signed: SignedCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
 class OpeningJudged:
     """``JudgeOpening`` was done."""
 
@@ -155,7 +163,7 @@ class Testified:
     note: bytes
 
 
-Shown = Tick | HeadSeen | Received | EvidenceShown | OpeningShown | Relink
+Shown = Tick | HeadSeen | Received | EvidenceShown | OpeningShown | StatementShown | Relink
 """What comes from outside."""
 
 Done = (

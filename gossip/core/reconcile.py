@@ -136,9 +136,11 @@ def compared(turn: Turn, event: Compared) -> None:
 
 
 def heads_wanted(turn: Turn, message: GetHeads, peer: bytes) -> None:
-    """Send the heads of these logs."""
+    """Send the heads of these logs, each for the price of one that the peer sent us."""
     for origin in dict.fromkeys(message.origins):
         branch = turn.state.branch(origin)
+        if not turn.afford(peer, Kind.CHECKS, (branch.signed is not None) + len(branch.pending)):
+            return
         if branch.signed is not None:
             turn.send((peer,), verified_head(origin, branch))
         for pending in branch.pending:

@@ -18,6 +18,7 @@ from gossip.core.effects import (
     Refuse,
     Review,
     SendTile,
+    Weigh,
 )
 from gossip.core.events import (
     Adjudicated,
@@ -35,6 +36,7 @@ from gossip.core.events import (
     Rehashed,
     Relink,
     Stated,
+    StatementShown,
     Testified,
     Tick,
     TileLent,
@@ -117,6 +119,8 @@ def _dispatch(turn: Turn, event: Event) -> None:
             evidence_seen(turn, bundle, None)
         case OpeningShown():
             heads.opening_shown(turn, event)
+        case StatementShown(origin, signed):
+            turn.emit(Weigh(origin, signed))
         case Relink(outbound):
             turn.state = replace(turn.state, outbound=outbound)
         case _:

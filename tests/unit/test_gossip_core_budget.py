@@ -14,7 +14,9 @@ from gossip.core import (
     Keep,
     Refuse,
     State,
+    StatementShown,
     Tick,
+    Weigh,
     wake_ms,
 )
 from gossip.core.budget import EVIDENCE, REQUESTS, Kind, checks, spend
@@ -109,6 +111,16 @@ def test_what_a_peer_cannot_pay_for_is_dropped_and_not_refused(message: Message)
     after, effects = received(poor(), message)
     assert (effects, after.branches) == ([OVER], poor().branches)
     assert received(poor(), message, peer=Q)[1] != [OVER]
+
+
+def test_each_head_that_is_asked_for_is_paid_for_however_many_one_message_names() -> None:
+    assert received(poor(requests=1000), GetHeads((ID,)))[1] == [OVER]
+    assert len(sent(received(poor(requests=1000, checks=1000), GetHeads((ID, ID, b"?" * 32)))[1])) == 1
+
+
+def test_a_statement_that_a_client_showed_is_weighed() -> None:
+    head = head_of(LOG, 5)
+    assert run(monitor(9), StatementShown(ID, head))[1] == [Weigh(ID, head)]
 
 
 def test_what_costs_nothing_is_free() -> None:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import trio
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -233,6 +234,23 @@ async def test_what_a_turn_remembered_is_on_disk_after_the_flush_and_not_before(
         one.monitor.turn_over()
         await one.monitor.flush()
         assert [head.size for head in await one.monitor.store.unsettled(ORIGIN)] == [5]
+
+
+async def test_heads_that_stay_undecided_keep_no_larger_one_from_being_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.store.REVIEW_BATCH", 2)
+    monkeypatch.setattr("monitor.node.REVIEW_BATCH", 2)
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        for size in (3, 4, 5):
+            await one.monitor.perform(Remember(ID, head_of(log, size), PEER))
+        one.monitor.turn_over()
+        await one.monitor.flush()
+        reviews = [await one.monitor.perform(core.Review(ID)) for _ in range(3)]
+        judged = [[event.signed.size for event in events if isinstance(event, core.Adjudicated)] for events in reviews]
+        assert judged == [[3, 4], [5], [3, 4]]
 
 
 async def test_a_head_that_turns_out_to_lie_on_the_branch_is_not_written_at_all(tmp_path: Path) -> None:
