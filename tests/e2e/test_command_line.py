@@ -240,6 +240,7 @@ def test_an_interrupted_wait_ends_with_130(tmp_path: Path, command: Sequence[str
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
         ) as process:
             silent.settimeout(SECONDS)
             connection, _ = silent.accept()
