@@ -116,7 +116,7 @@ def _row(setting: Setting, found: Sequence[Detection]) -> dict[str, object]:
         "runs": len(found),
         **{
             name: {
-                "seconds": figure if figure == never else round(figure, 3),
+                "seconds": None if figure == never else round(figure, 3),  # None: not within the patience of a run
                 "reference": expected,
                 # Slower by more than the tolerance is what matters; faster may be another model of the links.
                 "no_slower_than_reference": None if expected is None else figure <= expected * (1 + TOLERANCE),

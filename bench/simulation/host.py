@@ -232,6 +232,11 @@ class Monitor:
         for key, signed in sorted(self.disk.heads.items(), key=lambda item: item[0]):
             if key not in self.disk.settled:
                 self.show(HeadSeen(key[0], signed.raw))
+        # A statement may have been written down, and the power gone before anybody heard what it contradicts.
+        for (origin, accused), (stair, notes) in list(self.disk.weighed.items()):
+            for one, other in stair.contradictory():
+                for evidence in contradictions(notes[one], accused, [notes[other]]):
+                    self.show(Contradicted(origin, evidence))
 
     def _is_down(self) -> bool:
         """Tell whether the power went meanwhile."""

@@ -30,6 +30,8 @@ from tlog.keys import VerifierKey
 
 POLL = 4 * SECOND
 SETTLE = 200  # seconds after the last fault: some twenty exchanges for each monitor
+SETTLE_ECLIPSED = 700  # who has one link left finds it by chance: one of ten partners is drawn every ten seconds
+ECLIPSED_AMONG = 12  # monitors at most; among more, that chance would take hours of virtual time
 UNSERVED_MS = 20_000
 OBSERVERS = 64
 TRICKS = ("silent", "replay", "flood", "two faces")
@@ -63,7 +65,8 @@ def random_plot(seed: int, monitors: int) -> Plot:
     chance = random.Random(f"{seed} plot")
     lie = chance.choice(sorted(LIES))
     tricks = tuple(chance.choice(TRICKS) for _ in range(chance.randint(0, min(monitors // 3, 6))))
-    faults = tuple(fault for fault in FAULTS if chance.random() < 0.25)
+    possible = [fault for fault in FAULTS if fault != "eclipse" or monitors <= ECLIPSED_AMONG]
+    faults = tuple(fault for fault in possible if chance.random() < 0.25)
     return Plot(lie, tricks, faults, monitors)
 
 
@@ -89,7 +92,8 @@ def story(plot: Plot, seed: int) -> Ending:
     federation.start_running()
     _poll_for_ever(federation, stage)
     _break(federation, plot.faults)
-    federation.engine.run((SECONDS + SETTLE) * SECOND)
+    settle = SETTLE_ECLIPSED if "eclipse" in plot.faults else SETTLE
+    federation.engine.run((SECONDS + settle) * SECOND)
     return _judged(plot, lie, stage, federation)
 
 

@@ -24,7 +24,7 @@ from bench.simulation.stories import FAULTS, Plot, story
 from bench.simulation.traffic import traffic
 
 ROOT = Path(__file__).resolve().parents[2]
-BUSY = Plot("double-cosigner", ("replay",), ("loss", "duplicates", "partition", "crash", "clock"))
+BUSY = Plot("double-cosigner", ("replay",), ("loss", "duplicates", "partition", "crash", "clock"), 5)
 
 
 @pytest.fixture(autouse=True)
