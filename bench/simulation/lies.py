@@ -17,6 +17,7 @@ OLD_FORK = Shape("old", 150, 600)  # parts from the main history inside the firs
 PRIVATE = Shape("private", 340, 600)
 FIRST_SIZE, GROWTH, PUBLISH_EVERY, LAST_SIZE = 300, 10, 5, 420
 LIE_AT = 22  # seconds: the log shows ``SHOWN`` entries then
+LATE = 58
 SHOWN = 340
 LARGER = 380  # what it shows 20 seconds later
 ABSURD = 2**40
@@ -144,7 +145,8 @@ def _corrupt_entries(stage: Stage) -> None:
 
 
 def _rollback(stage: Stage) -> None:
-    stage.show(0, MAIN_SHAPE, SHOWN - GROWTH, (3,), LIE_AT)
+    """Late: whoever has seen any of the larger trees that the witness signed before can tell."""
+    stage.show(0, MAIN_SHAPE, SHOWN - GROWTH, (3,), LATE - 1)
 
 
 def _double(stage: Stage) -> None:
@@ -166,7 +168,7 @@ LIES: dict[str, Lie] = {
     "split quorum": Lie(_split, (LOG, W1, W2), (LOG,), at=0),
     "tile corrupter": Lie(_corrupt_tiles, (LOG,), (LOG,)),
     "entry corrupter": Lie(_corrupt_entries, alarm=WRONG_ENTRIES),
-    "rollback witness": Lie(_rollback, (W3,), (W3,)),
+    "rollback witness": Lie(_rollback, (W3,), (W3,), at=LATE),
     "double-cosigner": Lie(_double, (LOG, W3), (LOG, W3)),
     "backdater": Lie(_backdate, (LOG, W3), (LOG, W3)),
 }
