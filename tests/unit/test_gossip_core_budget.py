@@ -14,6 +14,7 @@ from gossip.core import (
     Keep,
     Refuse,
     State,
+    Stated,
     StatementShown,
     Tick,
     Weigh,
@@ -121,6 +122,12 @@ def test_each_head_that_is_asked_for_is_paid_for_however_many_one_message_names(
 def test_a_statement_that_a_client_showed_is_weighed() -> None:
     head = head_of(LOG, 5)
     assert run(monitor(9), StatementShown(ID, head))[1] == [Weigh(ID, head)]
+
+
+def test_an_observer_s_line_that_comes_late_for_another_head_is_dropped() -> None:
+    late = Stated(ID, b"line", head_of(LOG, 5).head)
+    assert run(monitor(9), late) == (monitor(9), [])
+    assert run(monitor(9), replace(late, head=head_of(LOG, 9).head))[0].branch(ID).line == b"line"
 
 
 def test_what_costs_nothing_is_free() -> None:
