@@ -43,10 +43,10 @@ async def split_same_size(stage: Stage) -> None:
     await _split(stage, FIRST_ENTRIES + LATER_ENTRIES)
     stage.step("Evidence cannot be doctored")
     bundle = bytearray((stage.plan.directory / stage.report.evidence[0]).read_bytes())
-    bundle[-10] ^= 1
+    bundle[-10] = ord("B") if bundle[-10] == ord("A") else ord("A")  # of the last signature, and base64 as before
     damaged = stage.keep(f"{stage.name}-damaged.tlog-evidence", bytes(bundle)).name
     refused = await stage.sameview("verify", "evidence", damaged, "--vkey", f"@{_log_vkey_file(stage)}") == 1
-    stage.check("with one bit changed it proves nothing", refused)
+    stage.check("with one character changed it proves nothing", refused)
 
 
 async def split_sizes(stage: Stage) -> None:
