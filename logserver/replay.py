@@ -7,7 +7,6 @@ canonical hash, which two copies of one log have in common whatever machine, dat
     the tree of all entries:  size SP root in base64 LF
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -35,15 +34,10 @@ class Replayed:
     hash: bytes
 
 
-def _say_nothing(done: int) -> None:
-    """Keep progress to oneself."""
-
-
-async def replay(database: Database, origin: str, progress: Callable[[int], None] = _say_nothing) -> Replayed:
+async def replay(database: Database, origin: str) -> Replayed:
     """Hash all entries once, and compare on the way with every recorded checkpoint.
 
-    ``progress`` is told how many entries are done. A log that is being served may grow meanwhile: what is compared is
-    what it held at the beginning.
+    A log that is being served may grow meanwhile: what is compared is what it held at the beginning.
 
     Raises:
         ProofError: a checkpoint is not one of these entries; names its size.
@@ -53,14 +47,14 @@ async def replay(database: Database, origin: str, progress: Callable[[int], None
     tree, count, after = EMPTY_RANGE, 0, -1
     while recorded := await _recorded(database, after, end):
         for head in recorded:
-            tree = await _grown(database, tree, head.size, progress)
+            tree = await _grown(database, tree, head.size)
             if tree.root() != head.root_hash:
                 raise ProofError(
                     f"the recorded checkpoint of size {head.size} is not one of the entries in the database"
                 )
             digest.update(_line(head))
         count, after = count + len(recorded), recorded[-1].size
-    tree = await _grown(database, tree, end, progress)
+    tree = await _grown(database, tree, end)
     digest.update(_line(tree.tree_head()))
     return Replayed(tree.tree_head(), count, digest.digest())
 
@@ -88,11 +82,10 @@ async def _recorded(database: Database, after: int, end: int) -> list[TreeHead]:
     return await database.read(work)
 
 
-async def _grown(database: Database, tree: CompactRange, size: int, progress: Callable[[int], None]) -> CompactRange:
+async def _grown(database: Database, tree: CompactRange, size: int) -> CompactRange:
     while tree.end < size:
         end = min(size, tree.end + ENTRIES_AT_ONCE)
         tree = tree.extend(leaf_hashes(await load_entries(database, tree.end, end)))
-        progress(tree.end)
     return tree
 
 

@@ -65,14 +65,6 @@ async def test_the_origin_is_part_of_the_hash(tmp_path: Path) -> None:
         assert (await replay(database, ORIGIN)).hash != (await replay(database, ORIGIN + "x")).hash
 
 
-async def test_progress_ends_with_the_last_entry(tmp_path: Path) -> None:
-    seen: list[int] = []
-    async with grown_log(tmp_path) as database:
-        await replay(database, ORIGIN, seen.append)
-    assert seen == sorted(seen)
-    assert seen[-1] == 700
-
-
 async def test_a_changed_entry_is_found_at_the_first_checkpoint_that_covers_it(tmp_path: Path) -> None:
     async with grown_log(tmp_path) as database:
 
