@@ -16,8 +16,9 @@ from monitor.app import monitor_app
 from monitor.config import MonitorSettings, observers_of, read_settings
 from monitor.follow import Follower
 from monitor.metrics import MonitorMetrics
-from monitor.node import Monitor, Site, Testifier
+from monitor.node import Monitor, Testifier
 from monitor.restore import open_mirror, restored
+from monitor.site import Site
 from monitor.source import Fetch, TilesSource
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from functools import partial
 
 from gossip.core import Ignored
-from monitor.node import Monitor, Site
+from monitor.node import Monitor
+from monitor.site import Site
 from monitor.witnesses import Bearer
 from runtime.metrics import Metrics
 

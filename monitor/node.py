@@ -8,7 +8,7 @@ the observer's statement in the same transaction, before the observer signs or a
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
@@ -43,7 +43,6 @@ from gossip.core import (
     Log,
     MissingTile,
     OpeningJudged,
-    ProofFound,
     Prove,
     Raise,
     Refuse,
@@ -57,7 +56,6 @@ from gossip.core import (
     Stated,
     Testified,
     Testify,
-    TileLent,
     Weigh,
     adjudicate,
     candidate_sizes,
@@ -65,7 +63,6 @@ from gossip.core import (
     origin_id,
 )
 from gossip.envelope import peer_id
-from gossip.messages import Consistency, Known, TileData
 from gossip.shell import Gossip
 from gossip.testimony import UNSERVED as UNSERVED_KIND
 from gossip.testimony import Testimony
@@ -79,14 +76,12 @@ from monitor.core import (
     MIRROR_FULL,
     UNREACHABLE_SECONDS,
     WITNESS_CONFLICT,
-    proof_from_tiles,
-    tiles_to_prove,
 )
-from monitor.follow import Follower
+from monitor.errands import Errands
 from monitor.ledger import Ledger, ahead
-from monitor.mirror import Mirror
 from monitor.notebook import Notebook
-from monitor.source import NotServed, TilesSource
+from monitor.site import Site, reopened
+from monitor.source import NotServed
 from monitor.store import (
     REVIEW_BATCH,
     MonitorStore,
@@ -102,41 +97,15 @@ from runtime.files import replace_file
 from runtime.register import Conflict, DatabaseRegister, Persisted
 from runtime.signers import Signer, can_sign
 from tlog.advance import Advance, ClockBehind, Decision, Refresh, Statement, decide
-from tlog.errors import FormatError, ProofError, TlogError
 from tlog.evidence import is_log_key
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import SignerKey, VerifierKey
 from tlog.note import Note
 from tlog.proofs import prove_consistency, root_at
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
-from tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_hashes
+from tlog.signed_checkpoint import SignedCheckpoint
 
-MAX_ERRANDS = 32  # fetches of proofs and tiles at once; those beyond are dropped and asked for again later
-MAX_ERRANDS_FOR_PEERS = 8  # of these: what peers ask for keeps us from nothing that we need ourselves
 ADOPTIONS_UNTIL_PRUNED = 64  # of heads that the branch has passed
 REFRESH_SECONDS = 10  # between two observer signatures of the same tree: a view is at most this much older than a poll
-
-
-@dataclass(slots=True)
-class Site:
-    """One log with everything that belongs to it here."""
-
-    log: Log
-    mirror: Mirror
-    source: TilesSource
-    follower: Follower
-    confirmed: int | None = None
-    began: int | None = None
-    reached: int | None = None
-    line: bytes = b""
-    signed_at: int = 0
-    adopted: int = 0
-    reviewed: int = -1
-    open_alarms: set[str] = field(default_factory=set)
-
-    def is_reached(self, now: int) -> bool:
-        """Tell whether the log has answered lately."""
-        return self.reached is not None and now - self.reached < UNREACHABLE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +137,7 @@ class Monitor:
         self._evidence_folder = evidence_folder
         self._count = count
         self._gossip: Gossip | None = None
-        self._nursery: trio.Nursery | None = None
-        self._errands: set[tuple[object, ...]] = set()
+        self._errands: Errands | None = None
         self._testifier = testifier
         self.notebook = Notebook(store)
         self.ledger = Ledger(store, self.notebook)
@@ -178,7 +146,7 @@ class Monitor:
 
     def connect(self, gossip: Gossip, nursery: trio.Nursery) -> None:
         """Take the machine to report to, and the nursery that errands run in."""
-        self._gossip, self._nursery = gossip, nursery
+        self._gossip, self._errands = gossip, Errands(self.sites, gossip, nursery, self._count)
 
     async def resume(self) -> None:
         """Take up what was open when the program ended last."""
@@ -200,6 +168,13 @@ class Monitor:
         if self._gossip is None:
             raise AssertionError("the monitor is not connected")
         return self._gossip
+
+    @property
+    def errands(self) -> Errands:
+        """What the machine wants done about tiles and proofs."""
+        if self._errands is None:
+            raise AssertionError("the monitor is not connected")
+        return self._errands
 
     def branch(self, origin: bytes) -> Branch:
         """The branch of a log, as the machine has it."""
@@ -297,15 +272,15 @@ class Monitor:
             case Compare(peer, origin, head):
                 return await self._compare(peer, origin, head)
             case Lend(origin, tile, data):
-                return await self._lend(origin, tile, data)
+                return await self.errands.lend(origin, tile, data)
             case Follow(origin, signed):
                 self.sites[origin].follower.want(signed)
             case Abandon(origin):
                 await trio.to_thread.run_sync(self.sites[origin].mirror.abandon)
             case SendTile():
-                await self._send_tile(effect)
+                await self.errands.send_tile(effect)
             case SeekProof() | SeekTile() | Prove():
-                self._run_errand(effect)
+                self.errands.run(effect)
             case Weigh() | JudgeOpening() | Testify():
                 return await self._tell(effect)
             case Send() | Refuse():
@@ -521,7 +496,7 @@ class Monitor:
                 decision = await trio.to_thread.run_sync(self._decide, site, last, signed)
             except MissingTile as missing:
                 # It stated nothing for a while, and how the branch grew since is not in the mirror any more.
-                self._run_errand(SeekTile(site.log.id, missing.tile))
+                self.errands.run(SeekTile(site.log.id, missing.tile))
                 return None
             match decision:
                 case Advance() | Refresh():
@@ -581,102 +556,8 @@ class Monitor:
             await self.clear(WITNESS_CONFLICT, site.log.id)  # it asked for this evidence
         _log.error(CONVICTED, origin=conviction.origin, type=stored.type, evidence=conviction.id.hex(), file=str(path))
 
-    # Tiles and proofs.
-
-    async def _lend(self, origin: bytes, tile: int, data: bytes) -> list[Event]:
-        mirror = self.sites[origin].mirror if origin in self.sites else None
-        try:
-            if mirror is None or not mirror.misses(tile):
-                raise ProofError("this tile was not asked for")
-            await trio.to_thread.run_sync(mirror.lend, tile, tile_hashes(data))
-        except (FormatError, ProofError):
-            self._count(Ignored.UNWANTED_TILE)
-            return []
-        return [TileLent(origin)]
-
-    async def _send_tile(self, wanted: SendTile) -> None:
-        tile = Tile(wanted.level, wanted.index, wanted.width) if wanted.level < 8 else None
-        site = self.sites.get(wanted.origin)
-        if tile is None or site is None or tile.end > site.mirror.size:
-            self._count(Ignored.UNKNOWN_TILE)
-            return
-        try:
-            data = await trio.to_thread.run_sync(_tile_of, site.mirror, tile)
-        except MissingTile:
-            self._count(Ignored.DROPPED_TILE)
-            return
-        self.gossip.send(wanted.peer, TileData(wanted.origin, wanted.level, wanted.index, data))
-
-    def _run_errand(self, errand: SeekProof | SeekTile | Prove) -> None:
-        """Do something that needs the network, beside everything else; not twice at once, and not too many."""
-        key = (type(errand), errand)
-        if self._nursery is None:
-            raise AssertionError("the monitor is not connected")
-        for_peers = sum(kind is Prove for kind, *_ in self._errands)
-        full = len(self._errands) >= MAX_ERRANDS or (isinstance(errand, Prove) and for_peers >= MAX_ERRANDS_FOR_PEERS)
-        if key in self._errands or full or errand.origin not in self.sites:
-            self._count(Ignored.ERRAND_WITHOUT_ROOM)
-            return
-        self._errands.add(key)
-        self._nursery.start_soon(self._errand, key, errand)
-
-    async def _errand(self, key: tuple[object, ...], errand: SeekProof | SeekTile | Prove) -> None:
-        try:
-            match errand:
-                case SeekProof(origin, old_size, head):
-                    candidate = await self._proof_from_log(self.sites[origin], old_size, head)
-                    if candidate is not None:
-                        await self.gossip.dispatch(ProofFound(origin, head, candidate))
-                case SeekTile(origin, tile):
-                    data = await self.sites[origin].source.tile(Tile(0, tile))
-                    for event in await self._lend(origin, tile, data):
-                        await self.gossip.dispatch(event)
-                case Prove(peer, origin, old_size, new_size):
-                    answer = await self._consistency(origin, old_size, new_size)
-                    if answer is not None:
-                        self.gossip.send(peer, answer)
-        except (NotServed, MissingTile):
-            pass  # whoever asked asks again
-        finally:
-            self._errands.discard(key)
-
-    async def _consistency(self, origin: bytes, old: int, new: int) -> Known | None:
-        """Prove what the branch or, about a pending head, the log's own tiles show."""
-        site = self.sites[origin]
-        if new <= self.branch(origin).size:
-            return await trio.to_thread.run_sync(_consistency_of, origin, site.mirror, old, new)
-        for pending in self.branch(origin).pending:
-            head = pending.signed.head
-            candidate = await self._proof_from_log(site, old, head) if head.size == new else None
-            if candidate is not None and candidate.root is not None:
-                return Consistency(origin, old, new, candidate.root, head.root_hash, candidate.path)
-        return None
-
-    async def _proof_from_log(self, site: Site, old_size: int, head: TreeHead) -> Candidate | None:
-        tiles = {tile: await site.source.tile(tile) for tile in tiles_to_prove(old_size, head.size)}
-        return await trio.to_thread.run_sync(proof_from_tiles, old_size, head, tiles)
-
     def _name(self, origin: bytes) -> str:
         return self.sites[origin].log.origin
-
-
-def reopened(log: Log, note: bytes) -> SignedCheckpoint | None:
-    """Open a note, such as one of our own database; None if no key that is configured for the log signed it."""
-    try:
-        signed = open_checkpoint(note, (*log.keys, *log.policy.witness_keys)).verified_only()
-    except TlogError:
-        return None
-    return signed if any(signed.signed_by(key) for key in log.keys) else None
-
-
-def _tile_of(mirror: Mirror, tile: Tile) -> bytes:
-    first, level = tile.index * TILE_WIDTH, tile.level * TILE_HEIGHT
-    return b"".join(mirror.read(level, first + offset) for offset in range(tile.width))
-
-
-def _consistency_of(origin: bytes, mirror: Mirror, old: int, new: int) -> Consistency:
-    roots = root_at(old, mirror.read), root_at(new, mirror.read)
-    return Consistency(origin, old, new, *roots, tuple(prove_consistency(old, new, mirror.read)))
 
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

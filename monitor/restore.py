@@ -13,7 +13,7 @@ from gossip.core import Branch, Held, HeldTestimony, Log, Rules, State, begin, o
 from gossip.core.state import MAX_TESTIMONY
 from gossip.testimony import open_testimony
 from monitor.mirror import Mirror
-from monitor.node import reopened
+from monitor.site import reopened
 from monitor.store import StoredBranch, StoredEvidence, StoredTestimony
 from runtime.errors import UsageError
 from tlog.errors import TlogError

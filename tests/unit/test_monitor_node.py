@@ -31,8 +31,10 @@ from gossip.shell import Peer, Reply
 from monitor.__main__ import World, _init, open_parts
 from monitor.app import monitor_app
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
-from monitor.node import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS, Monitor, Site, reopened
+from monitor.errands import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS
+from monitor.node import Monitor
 from monitor.page import status_page
+from monitor.site import Site, reopened
 from monitor.store import HEAD, MAX_UNSETTLED, StoredHead, Writes
 from monitor.views import Views
 from runtime.client import Failure, FetchError, Response
@@ -621,7 +623,7 @@ async def test_a_smaller_head_in_a_digest_is_compared_even_where_a_tile_is_missi
 async def test_only_so_many_errands_run_at_once(tmp_path: Path) -> None:
     counted: list[Ignored] = []
     async with bench(tmp_path, grown(5)) as one:
-        one.monitor._count = counted.append
+        one.monitor._count = one.monitor.errands._count = counted.append
         for tile in range(MAX_ERRANDS + 2):
             await one.monitor.perform(SeekTile(ID, tile))
         await one.monitor.perform(SeekTile(ID, 0))
@@ -635,7 +637,7 @@ async def test_only_so_many_errands_run_at_once(tmp_path: Path) -> None:
 async def test_proofs_for_peers_leave_room_for_errands_of_our_own(tmp_path: Path) -> None:
     counted: list[Ignored] = []
     async with bench(tmp_path, grown(50)) as one:
-        one.monitor._count = counted.append
+        one.monitor._count = one.monitor.errands._count = counted.append
         for size in range(2, 2 + MAX_ERRANDS):
             await one.monitor.perform(Prove(PEER, ID, 1, size))
         assert counted == [Ignored.ERRAND_WITHOUT_ROOM] * (MAX_ERRANDS - MAX_ERRANDS_FOR_PEERS)
@@ -655,7 +657,7 @@ async def test_heads_that_nothing_explains_are_remembered_up_to_a_limit(tmp_path
     async with bench(tmp_path, log) as one:
         await one.monitor.store._database.write(fill)
         counted: list[Ignored] = []
-        one.monitor._count = counted.append
+        one.monitor._count = one.monitor.errands._count = counted.append
         await one.monitor.submit(ID, log.sign(3, ()))
         assert counted == [Ignored.HEAD_WITHOUT_ROOM]
         assert await one.monitor.store.write_down(Writes((replace(first, note=b"more"),))) == 0
@@ -664,7 +666,7 @@ async def test_heads_that_nothing_explains_are_remembered_up_to_a_limit(tmp_path
 async def test_a_peer_s_offers_for_unknown_logs_are_ignored(tmp_path: Path) -> None:
     counted: list[Ignored] = []
     async with bench(tmp_path, FakeLog()) as one:
-        one.monitor._count = counted.append
+        one.monitor._count = one.monitor.errands._count = counted.append
         assert await one.monitor.perform(Lend(b"?" * 32, 0, b"")) == []
         assert await one.monitor.perform(SendTile(PEER, b"?" * 32, 0, 0, 1)) == ()
         assert counted == [Ignored.UNWANTED_TILE, Ignored.UNKNOWN_TILE]
