@@ -70,9 +70,9 @@ from gossip.core import (
     wake_ms,
 )
 from gossip.core.ledger import contradictions
+from gossip.core.staircase import Staircase
 from gossip.messages import Consistency, EvidenceBundle, Head, Known, Message, TileData
 from gossip.testimony import UNSERVED, Testimony
-from monitor.ledger import Staircase
 from monitor.restore import restored
 from monitor.store import StoredBranch, StoredEvidence
 from tlog.advance import Advance, Refresh, Statement, decide
