@@ -32,13 +32,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gossip.core.state import MAX_TESTIMONY_OF_ONE
 from runtime.database import Database
 from runtime.register import Record, add_register_tables
 
 MAX_UNSETTLED = 4096  # heads per log that no branch explains: a log that signs more convicts itself with these
 MAX_SETTLED = 1024  # heads per log on its branch, the newest: the branch vouches for the others
 REVIEW_BATCH = 256  # unsettled heads judged at a time
-MAX_KEPT_TESTIMONY = 64  # per log: eight peers about eight heads
+MAX_KEPT_TESTIMONY = 64  # per log: of sixteen peers as many as the machine takes of one
 MAX_ALARMS = 1000  # shown at once, the newest
 
 METADATA = MetaData(info={"schema": "sameview-monitor", "version": 2})
@@ -385,23 +386,22 @@ class MonitorStore:
         return await self._database.read(work)
 
     async def keep_testimony(self, testimony: StoredTestimony) -> None:
-        """Write testimony down in the place of what the same peer said of the same head; the oldest gives way."""
-        of_log = TESTIMONY.c.origin == testimony.origin
-        same = and_(
-            of_log,
-            TESTIMONY.c.size == testimony.size,
-            TESTIMONY.c.root_hash == testimony.root_hash,
-            TESTIMONY.c.peer == testimony.peer,
-        )
+        """Write testimony down in the place of what the same peer said of the same head.
+
+        The oldest gives way: first of the same peer's, so that nobody takes the room of others.
+        """
+        of_log, of_peer = TESTIMONY.c.origin == testimony.origin, TESTIMONY.c.peer == testimony.peer
+        of_head = and_(TESTIMONY.c.size == testimony.size, TESTIMONY.c.root_hash == testimony.root_hash)
 
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(delete(TESTIMONY).where(same))
+            await connection.execute(delete(TESTIMONY).where(of_log, of_peer, of_head))
             row = {name: getattr(testimony, name) for name in StoredTestimony.__slots__}
             await connection.execute(insert(TESTIMONY).values(row))
-            newest = select(TESTIMONY.c.received_ms).where(of_log).order_by(TESTIMONY.c.received_ms.desc())
-            oldest = (await connection.execute(newest.offset(MAX_KEPT_TESTIMONY).limit(1))).scalar_one_or_none()
-            if oldest is not None:
-                await connection.execute(delete(TESTIMONY).where(of_log, TESTIMONY.c.received_ms <= oldest))
+            for place, room in ((and_(of_log, of_peer), MAX_TESTIMONY_OF_ONE), (of_log, MAX_KEPT_TESTIMONY)):
+                newest = select(TESTIMONY.c.received_ms).where(place).order_by(TESTIMONY.c.received_ms.desc())
+                oldest = (await connection.execute(newest.offset(room).limit(1))).scalar_one_or_none()
+                if oldest is not None:
+                    await connection.execute(delete(TESTIMONY).where(place, TESTIMONY.c.received_ms <= oldest))
 
         await self._database.write(work)
 

@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gossip import core, messages, testimony
 from gossip.core import Ignored, OpeningShown, Remember, Rules, Settle, Weigh, begin
+from gossip.core.state import MAX_TESTIMONY_OF_ONE
 from gossip.envelope import Envelope, peer_id, seal
 from gossip.messages import VERIFIED, GetHeads, Head
 from gossip.shell import Gossip, Peer
 from monitor.__main__ import World, _init, open_parts
 from monitor.app import monitor_app
-from monitor.store import HEAD, MAX_SETTLED, StoredHead
+from monitor.store import HEAD, MAX_KEPT_TESTIMONY, MAX_SETTLED, StoredHead, StoredTestimony
 from monitor.testify import sign_testimony
 from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Response
@@ -49,6 +50,7 @@ from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tlog_proof import TlogProof
 
 ME = signer("monitor.example/m1")
+R = b"r" * 32
 ROOT = Path(__file__).parents[2]
 
 
@@ -164,6 +166,18 @@ async def test_the_monitor_testifies_in_the_name_of_its_peer_key_and_by_the_wall
         assert 60 <= said.last_tried - said.first_seen <= 62
         (kept,) = await one.monitor.store.testimony()
         assert (kept.note, kept.peer) == (event.note, peer_id(ME.verifier_key))
+
+
+async def test_on_disk_too_one_peer_leaves_room_for_the_testimony_of_others(tmp_path: Path) -> None:
+    async with bench(tmp_path, grown(9)) as one:
+        await one.monitor.store.keep_testimony(StoredTestimony(ORIGIN, 12, R, b"other", b"note", 1))
+        for number in range(2 * MAX_KEPT_TESTIMONY):
+            await one.monitor.store.keep_testimony(
+                StoredTestimony(ORIGIN, 20 + number, R, b"busy", b"note", 2 + number)
+            )
+        kept = [(stored.peer, stored.size) for stored in await one.monitor.store.testimony()]
+        newest = 20 + 2 * MAX_KEPT_TESTIMONY
+        assert kept == [(b"other", 12), *((b"busy", size) for size in range(newest - MAX_TESTIMONY_OF_ONE, newest))]
 
 
 async def test_what_peers_testify_is_still_known_after_a_restart_unless_it_was_served(tmp_path: Path) -> None:
