@@ -42,7 +42,7 @@ REVIEW_BATCH = 256  # unsettled heads judged at a time
 MAX_KEPT_TESTIMONY = 64  # per log: of sixteen peers as many as the machine takes of one
 MAX_ALARMS = 1000  # shown at once, the newest
 
-METADATA = MetaData(info={"schema": "sameview-monitor", "version": 2})
+METADATA = MetaData(info={"schema": "sameview-monitor", "version": 3})
 
 BRANCH = Table(
     "branch",
