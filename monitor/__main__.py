@@ -19,7 +19,8 @@ from monitor.metrics import MonitorMetrics
 from monitor.node import Monitor, Testifier
 from monitor.restore import open_mirror, restored
 from monitor.site import Site
-from monitor.source import Fetch, TilesSource
+from monitor.sources.kinds import source_of
+from monitor.sources.source import Fetch
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch
 from monitor.views import Views
@@ -141,7 +142,7 @@ async def _assembled(
         stored = branches.get(watched.log.origin)
         mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes)
         mirrors.callback(mirror.close)
-        source = TilesSource(watched.url, world.fetch)
+        source = source_of(watched.kind, watched.url, world.fetch)
         follower = Follower(watched.log.id, mirror, source, gossip.dispatch)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
     bearers = tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses)

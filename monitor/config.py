@@ -6,6 +6,7 @@ its own where a policy cannot name them, because a log's key is not called as it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,16 @@ MAX_UNSERVED = 30 * 86_400.0
 MAX_LINKS = 64  # of 128 connections to all servers together; what exceeds eight or twelve links only costs
 EVIDENCE_PATH = "/v1/evidence"
 CONFLICTS_PATH = "/v1/conflicts"
+
+
+class Kind(StrEnum):
+    """How a log serves what is in it."""
+
+    TILES = "tiles"
+    SUMDB = "sumdb"
+    REKOR2 = "rekor2"
+    STATIC_CT = "static-ct"
+
 
 _LATER = {
     "sumdb": "checksum databases",
@@ -103,6 +114,7 @@ class WatchedLog:
 
     log: Log
     url: str
+    kind: Kind = Kind.TILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +270,9 @@ def _logs(path: Path, config: MonitorConfig, policy: Policy, observer: VerifierK
 def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog:
     if entry.kind in _LATER:
         raise UsageError(f'{where}: this version does not follow {_LATER[entry.kind]}, only `kind = "tiles"`')
-    if entry.kind != "tiles":
-        raise UsageError(f'{where}: `kind` is none that exists: write "tiles"')
+    if entry.kind not in {*Kind}:
+        kinds = ", ".join(f'"{kind}"' for kind in Kind)
+        raise UsageError(f"{where}: `kind` is none that exists: write one of {kinds}")
     try:
         origin = parse_origin(entry.origin.encode())
     except FormatError as error:
@@ -271,7 +284,7 @@ def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog
     if not all(is_log_key(key, origin) for key in keys):
         raise UsageError(f"{where}: an ML-DSA-44 key has to bear the origin as its name: no evidence could accuse it")
     log = Log(origin, tuple(dict.fromkeys(keys)), own)
-    return WatchedLog(log, _checked_url(f"{where}: `url`", entry.url))
+    return WatchedLog(log, _checked_url(f"{where}: `url`", entry.url), Kind(entry.kind))
 
 
 def _peers(path: Path, config: MonitorConfig, own: VerifierKey) -> tuple[NamedPeer, ...]:

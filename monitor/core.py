@@ -4,7 +4,7 @@ Fetching, hashing into the mirror and signing are done elsewhere; here is told w
 what a client who shows a checkpoint is told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ from gossip.core import Branch, Candidate
 from tlog.errors import FormatError, ProofError
 from tlog.hashing import Hash, TreeHead, leaf_hashes
 from tlog.proofs import consistency_nodes, fold, prove_consistency, root_at, root_nodes
-from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, TileReader, bundles_for, parse_entries, tiles_for
+from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, TileReader, bundles_for, tiles_for
 
 MAX_BUNDLES_AT_ONCE = 8  # of at most 16.8 MB each; on a fast link eight in flight keep one core hashing
 STALE_SECONDS = 900  # a view on which the log has not been heard for this long is old: say so instead of "same"
@@ -29,6 +29,11 @@ WITNESS_CONFLICT = "witness-conflict"
 
 MAX_AHEAD_SECONDS = 300  # clocks that are kept in time differ by less
 
+ParseEntries = Callable[[EntryBundle, bytes], Sequence[bytes]]
+"""Reads what was served as a bundle: one item for each entry, with exactly the bytes that are hashed as its leaf.
+
+A function of a module, so that another process can call it. Raises ``FormatError``."""
+
 
 class WrongBundle(Exception):  # noqa: N818  # an expected answer of a log, not a fault
     """What the log serves is not the entries that it served, or promised, before."""
@@ -40,17 +45,19 @@ def next_bundles(start: int, size: int) -> list[EntryBundle]:
     return bundles_for(start, end, size)
 
 
-def new_leaves(bundle: EntryBundle, data: bytes, served: int, tail: Sequence[Hash]) -> list[Hash]:
+def new_leaves(
+    bundle: EntryBundle, data: bytes, served: int, tail: Sequence[Hash], entries: ParseEntries
+) -> list[Hash]:
     """Hash the entries of a bundle that come after the ones in ``tail``, which it has to repeat.
 
     ``served`` is the width that was asked for: the full bundle, where the partial one is gone. ``tail`` holds the leaf
-    hashes of the bundle's first entries as far as they are known.
+    hashes of the bundle's first entries as far as they are known. ``entries`` reads bundles of the log's kind.
 
     Raises:
         WrongBundle: it is malformed, or repeats other entries.
     """
     try:
-        leaves = leaf_hashes(parse_entries(data, served)[: bundle.width])
+        leaves = leaf_hashes(entries(EntryBundle(bundle.index, served), data)[: bundle.width])
     except FormatError as error:
         raise WrongBundle(str(error)) from None
     # A partial bundle must be a prefix of every later one: else the log rewrote entries that it served before.

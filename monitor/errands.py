@@ -26,7 +26,7 @@ from gossip.shell import Gossip
 from monitor.core import proof_from_tiles, tiles_to_prove
 from monitor.mirror import Mirror
 from monitor.site import Site
-from monitor.source import NotServed
+from monitor.sources.source import NotServed
 from tlog.errors import FormatError, ProofError
 from tlog.hashing import TreeHead
 from tlog.proofs import prove_consistency, root_at

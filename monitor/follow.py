@@ -12,7 +12,7 @@ import trio
 from gossip.core import Event, Rehashed, WrongEntries
 from monitor.core import WrongBundle, is_extension, new_leaves, next_bundles
 from monitor.mirror import Mirror
-from monitor.source import NotServed, Served, TilesSource
+from monitor.sources.source import NotServed, Served, Source
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.tiles import EntryBundle
 
@@ -22,7 +22,7 @@ Dispatch = Callable[[Event], Awaitable[list[str]]]
 class Follower:
     """The task that grows one mirror, and the only one that writes to its draft."""
 
-    def __init__(self, origin: bytes, mirror: Mirror, source: TilesSource, dispatch: Dispatch) -> None:
+    def __init__(self, origin: bytes, mirror: Mirror, source: Source, dispatch: Dispatch) -> None:
         self._origin = origin
         self._mirror = mirror
         self._source = source
@@ -85,4 +85,5 @@ class Follower:
 
     def _absorb(self, parts: list[tuple[EntryBundle, Served]]) -> None:
         for bundle, served in parts:
-            self._mirror.extend(new_leaves(bundle, served.data, served.width, self._mirror.tail))
+            entries = self._source.entries
+            self._mirror.extend(new_leaves(bundle, served.data, served.width, self._mirror.tail, entries))

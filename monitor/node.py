@@ -81,7 +81,7 @@ from monitor.errands import Errands
 from monitor.ledger import Ledger, ahead
 from monitor.notebook import Notebook
 from monitor.site import Site, reopened
-from monitor.source import NotServed
+from monitor.sources.source import NotServed
 from monitor.store import (
     REVIEW_BATCH,
     MonitorStore,

@@ -6,7 +6,7 @@ from gossip.core import Log
 from monitor.core import UNREACHABLE_SECONDS
 from monitor.follow import Follower
 from monitor.mirror import Mirror
-from monitor.source import TilesSource
+from monitor.sources.source import Source
 from tlog.errors import TlogError
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
@@ -17,7 +17,7 @@ class Site:
 
     log: Log
     mirror: Mirror
-    source: TilesSource
+    source: Source
     follower: Follower
     confirmed: int | None = None
     began: int | None = None

@@ -26,7 +26,7 @@ from gossip.core import EvidenceShown, MissingTile, origin_id
 from monitor.config import NamedWitness
 from monitor.core import EVIDENCE_REFUSED, WITNESS_CONFLICT
 from monitor.node import Monitor
-from monitor.source import Fetch
+from monitor.sources.source import Fetch
 from monitor.store import StoredEvidence
 from runtime.client import FetchError, Response
 from runtime.clock import Clock

@@ -16,6 +16,7 @@ from monitor.core import (
     proof_from_tiles,
     tiles_to_prove,
 )
+from monitor.sources.tiles import bundled_entries
 from tests.fakes_log import WITNESSES, FakeLog
 from tlog.hashing import Hash, TreeHead, leaf_hashes
 from tlog.proofs import verify_consistency
@@ -51,12 +52,12 @@ ENTRIES = [b"a", b"", b"ccc"]
 def test_the_leaves_of_a_bundle_follow_the_known_ones() -> None:
     data = format_entries(ENTRIES)
     known = leaf_hashes(ENTRIES[:1])
-    assert new_leaves(EntryBundle(0, 3), data, 3, known) == leaf_hashes(ENTRIES[1:])
+    assert new_leaves(EntryBundle(0, 3), data, 3, known, bundled_entries) == leaf_hashes(ENTRIES[1:])
 
 
 def test_a_full_bundle_stands_in_for_a_partial_one() -> None:
     entries = [b"%d" % number for number in range(256)]
-    assert new_leaves(EntryBundle(0, 2), format_entries(entries), 256, ()) == leaf_hashes(entries[:2])
+    assert new_leaves(EntryBundle(0, 2), format_entries(entries), 256, (), bundled_entries) == leaf_hashes(entries[:2])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_full_bundle_stands_in_for_a_partial_one() -> None:
 )
 def test_entries_that_are_not_what_was_promised_are_told_apart(data: bytes, known: list[Hash]) -> None:
     with pytest.raises(WrongBundle):
-        new_leaves(EntryBundle(0, 3), data, 3, known)
+        new_leaves(EntryBundle(0, 3), data, 3, known, bundled_entries)
 
 
 def test_a_tree_extends_another_if_the_roots_say_so() -> None:

@@ -1,53 +1,26 @@
-"""Reads a log by its static tiles (c2sp.org/tlog-tiles): checkpoint, entry bundles, hash tiles.
+"""Reads a log by its static tiles (c2sp.org/tlog-tiles): checkpoint, entry bundles, hash tiles."""
 
-Nothing that comes from here is believed. Entries are hashed and the root is compared with a signed one; tiles count
-only where a proof made of them leads to a signed root.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
-
-from runtime.client import FetchError, Response
+from monitor.core import ParseEntries
+from monitor.sources.source import Fetch, NotServed, Served
+from runtime.client import FetchError
 from tlog.note import MAX_NOTE_BYTES
-from tlog.tiles import MAX_BUNDLE_BYTES, MAX_TILE_BYTES, TILE_WIDTH, EntryBundle, Tile
+from tlog.tiles import MAX_BUNDLE_BYTES, MAX_TILE_BYTES, TILE_WIDTH, EntryBundle, Tile, parse_entries
 
 CHECKPOINT_SECONDS = 10.0
 TILE_SECONDS = 30.0  # 16.8 MB, the largest bundle, at 4.5 Mbit/s
 
 
-class NotServed(Exception):  # noqa: N818  # says what happened
-    """The log did not give what was asked for; the message says why, in words of ours."""
-
-
-class Fetch(Protocol):
-    """``Client.fetch``."""
-
-    async def __call__(
-        self,
-        method: str,
-        url: str,
-        *,
-        cap: int,
-        seconds: float,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        gunzip: bool = False,
-    ) -> Response:
-        """Ask once."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A bundle's bytes and how many entries they should hold."""
-
-    data: bytes
-    width: int
+def bundled_entries(bundle: EntryBundle, data: bytes) -> Sequence[bytes]:
+    """Read an entry bundle: a leaf is the entry itself."""
+    return parse_entries(data, bundle.width)
 
 
 class TilesSource:
     """One log at its URL."""
+
+    entries: ParseEntries = staticmethod(bundled_entries)
 
     def __init__(self, url: str, fetch: Fetch) -> None:
         self._url = url
