@@ -24,6 +24,7 @@ from runtime.client import Client, FetchError, Response
 from runtime.clock import Clock, SystemClock
 from runtime.errors import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, UsageError
 from runtime.files import replace_file
+from runtime.foreground import run_foreground
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, SignatureError, TlogError
 from tlog.evidence import (
@@ -163,7 +164,7 @@ def ask_monitors(
     if not urls or len(urls) > MAX_ANSWERS:
         raise UsageError(f"name 1 to {MAX_ANSWERS} monitors: by URLs in the policy's witness lines, or by --monitors")
     now = (clock or SystemClock()).now()
-    outcome = trio.run(partial(ask_all, question, urls, now - max_age, now + CLOCK_SKEW, seconds))
+    outcome = run_foreground(partial(ask_all, question, urls, now - max_age, now + CLOCK_SKEW, seconds))
     files = _write(out, outcome)
     if as_json:
         click.echo(json.dumps(_document(outcome, files)))

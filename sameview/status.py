@@ -5,6 +5,7 @@ Nothing here is verified: it is the monitor's word. A conviction can be, by anyb
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import click
 import msgspec
@@ -16,6 +17,7 @@ from rich.text import Text
 from runtime.client import Client, FetchError
 from runtime.clock import Clock, SystemClock
 from runtime.errors import DOES_NOT_HOLD, HOLDS, CannotTell, UsageError
+from runtime.foreground import run_foreground
 from sameview.urls import checked_url
 from tlog.policy import printable
 
@@ -92,7 +94,7 @@ def show_status(url: str, as_json: bool, clock: Clock | None = None) -> int:
         UsageError: this is no URL, or what answers there is no monitor.
     """
     url = checked_url(url, "what to ask")
-    documents = trio.run(_ask_all, url)
+    documents = run_foreground(partial(_ask_all, url))
     try:
         lists = msgspec.convert(documents, Lists)
     except msgspec.ValidationError:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ import trio
 from runtime.client import Client, FetchError, Response
 from runtime.errors import HOLDS, CannotTell, UsageError
 from runtime.files import replace_file
+from runtime.foreground import run_foreground
 from sameview.urls import checked_url
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError
@@ -62,7 +64,7 @@ def add_files(url: str, files: Sequence[Path], *, batch: bool, proof_out: Path |
     """
     url = checked_url(url, "where the log is")
     entries = [(str(file), _read(file)) for file in files or (Path("-"),)]
-    added = trio.run(_add, url, entries, batch, proof_out)
+    added = run_foreground(partial(_add, url, entries, batch, proof_out))
     if as_json:
         click.echo(json.dumps({"added": [entry.document() for entry in added]}))
     else:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -71,8 +72,7 @@ def witness(
 
     Exit code 0: every case passed that could be run. 1: the ones named failed. 3: the witness cannot be asked.
     """
-    import trio
-
+    from runtime.foreground import run_foreground
     from sameview.conformance import report
     from sameview.conformance.outcomes import Text
     from sameview.conformance.session import Subject
@@ -94,7 +94,7 @@ def witness(
         lag,
     )
     _say_what_to_register(subject)
-    results = trio.run(_run, subject, cases)
+    results = run_foreground(partial(_run, subject, cases))
     if junit is not None:
         _write(junit, report.junit(results, subject))
     if as_json:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,8 +21,7 @@ def demo(directory: Path | None, scenario: str, keep: bool, as_json: bool) -> in
 
     Exit 0 only if every claim made on the way held.
     """
-    import trio
-
+    from runtime.foreground import run_foreground
     from sameview.lab.demo import run_all
     from sameview.lab.narrator import Narrator
     from sameview.lab.scenarios import SCENARIOS
@@ -32,7 +32,7 @@ def demo(directory: Path | None, scenario: str, keep: bool, as_json: bool) -> in
     place = _make_directory(directory)
     narrator = Narrator(quiet=as_json)
     try:
-        reports = trio.run(run_all, names, place, narrator)
+        reports = run_foreground(partial(run_all, names, place, narrator))
     finally:
         if keep:
             click.echo(f"kept in {place}", err=True)

@@ -34,15 +34,14 @@ def fsck(
 
     Exit code 0: all of it agrees. 1: a file does not, and is named. 3: a file cannot be fetched.
     """
-    import trio
-
+    from runtime.foreground import run_foreground
     from sameview.fsck import check, say_nothing
 
     trust = trust_from(vkeys, origin)
     progress = show_progress if sys.stderr.isatty() else say_nothing
     try:
         older = None if checkpoint is None else _open(checkpoint, trust)
-        checked = trio.run(partial(check, source, trust, older, tiles_only=tiles_only, progress=progress))
+        checked = run_foreground(partial(check, source, trust, older, tiles_only=tiles_only, progress=progress))
     except (SignatureError, ProofError) as error:
         click.echo(json.dumps({"holds": False, "verdict": str(error)}) if as_json else f"FAILED: {error}")
         return DOES_NOT_HOLD

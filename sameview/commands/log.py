@@ -47,12 +47,11 @@ def replay(config: Path, as_json: bool) -> int:
     """
     from functools import partial
 
-    import trio
-
     from logserver.__main__ import replay as run
+    from runtime.foreground import run_foreground
 
     try:
-        replayed = trio.run(partial(run, config))
+        replayed = run_foreground(partial(run, config))
     except ProofError as error:
         click.echo(json.dumps({"holds": False, "verdict": str(error)}) if as_json else f"FAILED: {error}")
         return DOES_NOT_HOLD

@@ -115,24 +115,22 @@ def _read(file: str) -> LogList:
 
 
 def _fetch(url: str) -> LogList:
-    import trio
-
     from runtime.client import Client
+    from runtime.foreground import run_foreground
     from witness.lists import fetch_list
 
     async def fetch() -> LogList:
         async with Client() as client:
             return await fetch_list(client, url)
 
-    return trio.run(fetch)
+    return run_foreground(fetch)
 
 
 def _on_database(config: Path, work: "Callable[[WitnessSettings, Database], Awaitable[T]]") -> T:
     """Do something in the database of a witness that may be running."""
-    import trio
-
     from runtime.database import open_database
     from runtime.datadir import DataDirectory
+    from runtime.foreground import run_foreground
     from witness.config import read_settings
     from witness.store import DATABASE_NAME, METADATA
 
@@ -143,4 +141,4 @@ def _on_database(config: Path, work: "Callable[[WitnessSettings, Database], Awai
         async with open_database(directory.path / DATABASE_NAME, METADATA) as database:
             return await work(settings, database)
 
-    return trio.run(on_database)
+    return run_foreground(on_database)
