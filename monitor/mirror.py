@@ -6,7 +6,11 @@
 
 New hashes are first a draft, behind the end of what is committed: nothing reads them until the caller has compared the
 root of the draft with a signed one, made it durable, written down the new size in its database and called ``adopt``.
-What a crash leaves behind the committed size is cut off when the mirror is opened again.
+
+A draft is gathered in memory: ``extend`` touches no file. ``take`` hands over what was gathered, and ``save`` writes it
+in another thread, makes it durable, and marks in the file ``draft`` how far the draft has come. Opened again, the
+mirror goes on from that mark, and is cut off behind it. What was resumed counts as little as any draft: ``resumed``
+says that a wrong root may be the fault of the disk.
 
 Any earlier tree can be read from it: ``read`` is a ``ReadNode`` over the committed tree. Memory does not grow with the
 log. Where level 0 is limited, leaf hashes beyond the limit are dropped once their tile is full. A proof that needs one
@@ -15,7 +19,10 @@ then raises ``MissingTile``; the tile may come from anybody, for ``lend`` checks
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from struct import Struct
 from threading import Lock
 
 from gossip.core import MissingTile
@@ -28,19 +35,47 @@ from tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
 MAX_LENT_TILES = 16  # an adjudication needs the right edge of one or two old sizes: one tile each
 
+_MARK = Struct(">QQQ32sH")  # count of marks, size, leaf hashes kept, root, leaf hashes of the edge that follow
+_DRAFT = "draft"
+_PLACE = 16 * 1024  # bytes for one of the two marks, which are written in turn: a torn one leaves the other
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A part of the draft on its way to the files: pieces as (tile level, index of the first hash, hashes)."""
+
+    pieces: tuple[tuple[int, int, bytes], ...]
+    size: int
+    edge: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How far a draft had come when it was last saved."""
+
+    count: int
+    size: int
+    kept: int
+    root: bytes
+    edge: tuple[Hash, ...]
+
 
 class Mirror:
     """The hashes of one log, committed up to ``size``; ``kept`` leaf hashes of these are in the level-0 file."""
 
     def __init__(self, folder: Path, size: int, kept: int, edge: Sequence[Hash], limit: int) -> None:
         self._folder = folder
-        self._files: dict[int, int] = {}
+        self._files: dict[int | None, int] = {}
         self._limit = _effective_limit(size, kept, limit)
         self._lent: dict[int, list[Hash]] = {}
         self._lending = Lock()  # the follower's thread borrows while that of an adjudication lends or reads
         self._committed = self._draft = size
         self._edge = self._draft_edge = tuple(edge)
         self._new_file = False
+        self._gathered: dict[int, tuple[int, bytearray]] = {}
+        self._rows: dict[int, list[Hash]] = {}  # of the draft: what is in the last, partial tile of each upper level
+        self._marks = 0
+        self.resumed = False
 
     @classmethod
     def open(cls, folder: Path, size: int = 0, kept: int = 0, edge: bytes = b"", *, max_bytes: int) -> "Mirror":
@@ -51,9 +86,10 @@ class Mirror:
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_directory(folder.parent)
         mirror = cls(folder, size, kept, _split(edge), max_bytes // HASH_SIZE)
-        mirror._cut(size, min(size, mirror._limit))
-        if size % TILE_WIDTH and size <= mirror._limit:
-            mirror._edge = mirror._draft_edge = tuple(mirror._slice(0, size - size % TILE_WIDTH, size % TILE_WIDTH))
+        mirror._require_files(size, min(size, mirror._limit))
+        mirror._edge = mirror._draft_edge = mirror._edge_at(size, mirror._edge)
+        if not mirror._resume():
+            mirror.abandon()
         return mirror
 
     @property
@@ -86,7 +122,9 @@ class Mirror:
         return self._node(level, index, self._committed, self._edge)
 
     def read_draft(self, level: int, index: int) -> Hash:
-        """Return the hash of a perfect subtree of the draft."""
+        """Return the hash of a perfect subtree of the draft; nobody may extend it meanwhile."""
+        if self._gathered:
+            self.write(self.take())
         return self._node(level, index, self._draft, self._draft_edge)
 
     def misses(self, tile: int) -> bool:
@@ -94,10 +132,15 @@ class Mirror:
         first = tile * TILE_WIDTH
         return self._limit <= first and first + TILE_WIDTH <= self._committed and tile not in self._lent
 
+    @property
+    def gathered_bytes(self) -> int:
+        """How much of the draft waits in memory to be written."""
+        return sum(len(data) for _, data in self._gathered.values())
+
     def extend(self, leaves: Sequence[Hash]) -> None:
-        """Add leaf hashes to the draft."""
+        """Add leaf hashes to the draft, in memory."""
         edge = [*self._draft_edge, *leaves]
-        self._write(0, self._draft, leaves[: max(self._limit - self._draft, 0)])
+        self._gather(0, self._draft, leaves[: max(self._limit - self._draft, 0)])
         tile = self._draft // TILE_WIDTH
         while len(edge) >= TILE_WIDTH:
             self._close_tile(1, tile, edge[:TILE_WIDTH])
@@ -109,28 +152,54 @@ class Mirror:
         self._draft += len(leaves)
         self._draft_edge = tuple(edge)
 
+    def take(self) -> Gathered:
+        """Hand over what was gathered, for ``write`` or ``save``, which must come in the same order."""
+        pieces = tuple((level, first, bytes(data)) for level, (first, data) in self._gathered.items())
+        self._gathered.clear()
+        return Gathered(pieces, self._draft, self._draft_edge)
+
+    def write(self, gathered: Gathered) -> None:
+        """Write a part of the draft to the files, where the draft can be read from."""
+        for level, first, data in gathered.pieces:
+            _write_all(self._file(level), data, first * HASH_SIZE)
+
+    def save(self, gathered: Gathered) -> None:
+        """Write a part of the draft, make the draft durable up to there, and mark how far it has come."""
+        self.write(gathered)
+        self._make_durable()
+        self._mark(gathered)
+
     def draft_head(self) -> TreeHead:
         """Compute the tree head of the draft: compare it with a signed one."""
         return TreeHead(self._draft, root_at(self._draft, self.read_draft))
 
     def sync(self) -> None:
         """Make the draft durable; after that its size may be committed to the database."""
-        for file in self._files.values():
-            os.fsync(file)
-        if self._new_file:
-            sync_directory(self._folder)
-            self._new_file = False
+        self.write(self.take())
+        self._make_durable()
 
     def adopt(self) -> None:
         """Make the draft the committed tree; the database has committed its size before."""
         self._committed, self._edge = self._draft, self._draft_edge
+        self.resumed = False
 
     def abandon(self) -> None:
         """Forget the draft."""
-        with self._lending:
-            self._lent.pop(self._committed // TILE_WIDTH, None)
-        self._draft, self._draft_edge = self._committed, self._edge
-        self._cut(self._committed, min(self._committed, self._limit))
+        self.rewind(self._committed)
+
+    def rewind(self, size: int) -> None:
+        """Forget the end of the draft: keep the committed tree, or more of the draft's whole tiles."""
+        if size != self._committed and (size % TILE_WIDTH or not self._committed < size <= self._draft):
+            raise ValueError("a draft can be cut where the committed tree ends, or between two tiles")
+        self.write(self.take())
+        self._forget_marks()
+        if size == self._committed:
+            with self._lending:
+                self._lent.pop(self._committed // TILE_WIDTH, None)
+            self.resumed = False
+        self._draft, self._draft_edge = size, self._edge if size == self._committed else ()
+        self._rows.clear()
+        self._cut(size, min(size, self._limit))
 
     def lend(self, tile: int, hashes: Sequence[Hash]) -> None:
         """Take a full level-0 tile from anybody, for the proof that missed it.
@@ -145,7 +214,7 @@ class Mirror:
         self._borrow(tile, hashes)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files. What was gathered of a draft and not saved is lost."""
         for file in self._files.values():
             os.close(file)
         self._files.clear()
@@ -180,14 +249,86 @@ class Mirror:
             raise MissingTile(tile)
         return lent[start : start + count]
 
-    # Files.
+    # The draft.
+
+    def _gather(self, level: int, first: int, hashes: Sequence[Hash]) -> None:
+        """Put hashes behind those of their level that wait to be written."""
+        if hashes:
+            self._gathered.setdefault(level, (first, bytearray()))[1].extend(b"".join(hashes))
 
     def _close_tile(self, tile_level: int, tile: int, hashes: Sequence[Hash]) -> None:
-        """Write the root of a full tile into the level above, and so on upwards where that fills a tile too."""
-        self._write(tile_level, tile, [_root_of(hashes)])
-        if (tile + 1) % TILE_WIDTH == 0:
-            above = tile // TILE_WIDTH
-            self._close_tile(tile_level + 1, above, self._slice(tile_level, above * TILE_WIDTH, TILE_WIDTH))
+        """Put the root of a full tile into the level above, and so on upwards where that fills a tile too."""
+        row = self._row(tile_level, tile)
+        row.append(_root_of(hashes))
+        self._gather(tile_level, tile, row[-1:])
+        if len(row) == TILE_WIDTH:
+            self._rows[tile_level] = []
+            self._close_tile(tile_level + 1, tile // TILE_WIDTH, row)
+
+    def _row(self, tile_level: int, end: int) -> list[Hash]:
+        """Return what there is of the tile that the hash ``end`` of a level belongs to."""
+        if tile_level not in self._rows:
+            count = end % TILE_WIDTH
+            self._rows[tile_level] = self._slice(tile_level, end - count, count) if count else []
+        return self._rows[tile_level]
+
+    def _mark(self, gathered: Gathered) -> None:
+        size, edge = gathered.size, gathered.edge
+        root = root_at(size, lambda level, index: self._node(level, index, size, edge))
+        kept = min(size, self._limit)
+        self._marks += 1
+        body = _MARK.pack(self._marks, size, kept, root, len(edge)) + b"".join(edge)
+        _write_all(self._file(None), body + sha256(body).digest(), self._marks % 2 * _PLACE)
+        os.fdatasync(self._file(None))
+
+    def _forget_marks(self) -> None:
+        if (self._folder / _DRAFT).exists():
+            os.ftruncate(self._file(None), 0)
+
+    def _resume(self) -> bool:
+        """Go on with the draft that was saved last, if it is there whole."""
+        found = [self._read_mark(place) for place in (0, _PLACE)]
+        mark = max((one for one in found if one is not None), key=lambda one: one.count, default=None)
+        if mark is None or not self._is_usable(mark):
+            return False
+        self._draft, self._draft_edge = mark.size, mark.edge
+        if root_at(mark.size, self.read_draft) != mark.root:
+            return False
+        self._marks, self.resumed = mark.count, True
+        self._cut(mark.size, mark.kept)
+        return True
+
+    def _read_mark(self, place: int) -> _Mark | None:
+        if not (self._folder / _DRAFT).exists():
+            return None
+        data = os.pread(self._file(None), _PLACE, place)
+        if len(data) < _MARK.size:
+            return None
+        count, size, kept, root, hashes = _MARK.unpack_from(data)
+        end = _MARK.size + hashes * HASH_SIZE
+        if sha256(data[:end]).digest() != data[end : end + HASH_SIZE]:
+            return None
+        return _Mark(count, size, kept, root, tuple(_split(data[_MARK.size : end])))
+
+    def _is_usable(self, mark: _Mark) -> bool:
+        """Tell whether a mark is of a draft on this tree, under this limit, whose files are there."""
+        if mark.size <= self._committed or mark.kept != min(mark.size, self._limit):
+            return False
+        return self._missing(mark.size, mark.kept) is None
+
+    # Files.
+
+    def _edge_at(self, size: int, edge: tuple[Hash, ...]) -> tuple[Hash, ...]:
+        """Return the leaf hashes of the last, partial tile: from the level-0 file where that holds them."""
+        count = size % TILE_WIDTH
+        return tuple(self._slice(0, size - count, count)) if count and size <= self._limit else edge
+
+    def _make_durable(self) -> None:
+        for file in list(self._files.values()):
+            os.fsync(file)
+        if self._new_file:
+            self._new_file = False
+            sync_directory(self._folder)
 
     def _slice(self, tile_level: int, first: int, count: int) -> list[Hash]:
         data = os.pread(self._file(tile_level), count * HASH_SIZE, first * HASH_SIZE)
@@ -195,38 +336,49 @@ class Mirror:
             raise AssertionError("a file of the mirror is shorter than what was committed to it")
         return _split(data)
 
-    def _write(self, tile_level: int, first: int, hashes: Sequence[Hash]) -> None:
-        if hashes:
-            data = memoryview(b"".join(hashes))
-            at = first * HASH_SIZE
-            while data:
-                written = os.pwrite(self._file(tile_level), data, at)
-                data, at = data[written:], at + written
-
     def _cut(self, size: int, kept: int) -> None:
         """Cut every file to what a tree of this size has in it."""
         present = {int(path.name.removeprefix("level-")) // TILE_HEIGHT for path in self._folder.glob("level-*")}
-        needed = {level for level in range(size.bit_length()) if size >> TILE_HEIGHT * level}
-        for level in sorted(present | needed):
-            self._cut_file(level, kept if level == 0 else size >> TILE_HEIGHT * level)
+        for level in sorted(present):
+            count = _count(level, size, kept)
+            if self._length(level) > count:
+                os.ftruncate(self._file(level), count * HASH_SIZE)
 
-    def _cut_file(self, tile_level: int, count: int) -> None:
-        file = self._file(tile_level)
-        length = os.fstat(file).st_size
-        if length < count * HASH_SIZE:
+    def _require_files(self, size: int, kept: int) -> None:
+        if self._missing(size, kept) is not None:
             raise UsageError(
                 f"the mirror in {self._folder} is shorter than its database says: part of the data is missing. "
                 "Restore the data directory whole, or begin anew in an empty directory"
             )
-        if length > count * HASH_SIZE:
-            os.ftruncate(file, count * HASH_SIZE)
 
-    def _file(self, tile_level: int) -> int:
+    def _missing(self, size: int, kept: int) -> int | None:
+        """Return the level whose file is shorter than a tree of this size needs it to be."""
+        levels = range(-(-size.bit_length() // TILE_HEIGHT))
+        return next((level for level in levels if self._length(level) < _count(level, size, kept)), None)
+
+    def _length(self, level: int) -> int:
+        """How many hashes there are in a file."""
+        return os.fstat(self._file(level)).st_size // HASH_SIZE
+
+    def _file(self, tile_level: int | None) -> int:
+        """The descriptor of a level's file, or of the marks'; opened when it is first needed."""
         if tile_level not in self._files:
-            path = self._folder / f"level-{tile_level * TILE_HEIGHT}"
+            path = self._folder / (_DRAFT if tile_level is None else f"level-{tile_level * TILE_HEIGHT}")
             self._new_file |= not path.exists()
             self._files[tile_level] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return self._files[tile_level]
+
+
+def _count(level: int, size: int, kept: int) -> int:
+    """How many hashes of a level's file belong to a tree of this size."""
+    return kept if level == 0 else size >> TILE_HEIGHT * level
+
+
+def _write_all(file: int, data: bytes, at: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file, rest, at)
+        rest, at = rest[written:], at + written
 
 
 def _effective_limit(size: int, kept: int, limit: int) -> int:

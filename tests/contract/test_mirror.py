@@ -114,6 +114,113 @@ def test_a_file_that_shrinks_under_us_is_our_fault(tmp_path: Path) -> None:
     mirror.close()
 
 
+# A draft survives the program, up to where it was saved.
+
+
+def saved(folder: Path, committed: int, *sizes: int, max_bytes: int = PLENTY) -> tuple[int, int, bytes]:
+    """A mirror with a draft that was saved at each of these sizes, and then closed; what the database has of it."""
+    mirror = Mirror.open(folder, max_bytes=max_bytes)
+    grow(mirror, committed)
+    committed_state = (committed, mirror.draft_kept, mirror.draft_edge)
+    for size in sizes:
+        mirror.extend(LEAVES[mirror.draft_size : size])
+        mirror.save(mirror.take())
+    mirror.extend(LEAVES[mirror.draft_size : mirror.draft_size + 300])
+    mirror.close()
+    return committed_state
+
+
+@pytest.mark.parametrize("max_bytes", [PLENTY, 256 * 32])
+@pytest.mark.parametrize("size", [301, 511, 512, 700, 65_536, 65_700])
+def test_a_draft_goes_on_where_it_was_saved(tmp_path: Path, size: int, max_bytes: int) -> None:
+    state = saved(tmp_path / "m", 300, 400, size, max_bytes=max_bytes)
+    mirror = Mirror.open(tmp_path / "m", *state, max_bytes=max_bytes)
+    assert (mirror.size, mirror.draft_size, mirror.resumed) == (300, max(size, 400), True)
+    grow(mirror, 66_000)
+    assert (mirror.draft_head(), mirror.resumed) == (tree(66_000), False)
+    mirror.close()
+
+
+@pytest.mark.parametrize(("start", "resumes_at"), [(0, 512), (16 * 1024, 700)])
+def test_a_torn_mark_leaves_the_one_before(tmp_path: Path, start: int, resumes_at: int) -> None:
+    state = saved(tmp_path / "m", 300, 512, 700)
+    damage(tmp_path / "m" / "draft", 16 * 1024 - start + 20)
+    mirror = Mirror.open(tmp_path / "m", *state, max_bytes=PLENTY)
+    assert (mirror.draft_size, mirror.draft_head()) == (1212 - resumes_at, tree(1212 - resumes_at))
+    mirror.close()
+
+
+def damage(path: Path, at: int) -> None:
+    """Change one byte."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["level-0", "level-8"])
+@pytest.mark.parametrize("lost", [0, 1, 100])
+def test_a_draft_whose_files_are_short_or_wrong_is_forgotten(tmp_path: Path, name: str, lost: int) -> None:
+    state = saved(tmp_path / "m", 300, 1500)
+    path = tmp_path / "m" / name
+    path.write_bytes(path.read_bytes()[: -lost or None])
+    if not lost:
+        damage(path, path.stat().st_size - 1)
+    mirror = Mirror.open(tmp_path / "m", *state, max_bytes=PLENTY)
+    assert (mirror.draft_size, mirror.resumed) == (300, False)
+    grow(mirror, 2000)
+    assert mirror.draft_head() == tree(2000)
+    mirror.close()
+
+
+def test_a_draft_under_another_limit_is_forgotten(tmp_path: Path) -> None:
+    state = saved(tmp_path / "m", 100, 1500, max_bytes=256 * 32)
+    mirror = Mirror.open(tmp_path / "m", *state, max_bytes=512 * 32)
+    assert (mirror.draft_size, mirror.resumed) == (100, False)
+    grow(mirror, 2000)
+    assert mirror.draft_head() == tree(2000)
+    mirror.close()
+
+
+def test_an_abandoned_draft_does_not_come_back(tmp_path: Path) -> None:
+    mirror = Mirror.open(tmp_path / "m", max_bytes=PLENTY)
+    mirror.extend(LEAVES[:600])
+    mirror.save(mirror.take())
+    mirror.abandon()
+    mirror.close()
+    mirror = Mirror.open(tmp_path / "m", max_bytes=PLENTY)
+    assert (mirror.draft_size, mirror.resumed) == (0, False)
+    mirror.close()
+
+
+@pytest.mark.parametrize("limit", [PLENTY, 256 * 32])
+def test_a_draft_can_be_cut_between_two_tiles(tmp_path: Path, limit: int) -> None:
+    mirror = Mirror.open(tmp_path / "m", max_bytes=limit)
+    grow(mirror, 300)
+    mirror.extend([*LEAVES[300:1024], *[leaf_hash(b"wrong")] * 70_000])
+    mirror.rewind(1024)
+    assert (mirror.draft_size, mirror.tail) == (1024, ())
+    grow(mirror, 66_000)
+    assert mirror.draft_head() == tree(66_000)
+    mirror.close()
+
+
+@pytest.mark.parametrize("size", [0, 256, 700, 1280])
+def test_a_draft_is_not_cut_elsewhere(tmp_path: Path, size: int) -> None:
+    mirror = Mirror.open(tmp_path / "m", max_bytes=PLENTY)
+    grow(mirror, 300)
+    mirror.extend(LEAVES[300:1100])
+    with pytest.raises(ValueError):
+        mirror.rewind(size)
+    mirror.close()
+
+
+def test_nothing_is_written_while_a_draft_is_extended(tmp_path: Path) -> None:
+    mirror = Mirror.open(tmp_path / "m", max_bytes=PLENTY)
+    mirror.extend(LEAVES[:66_000])
+    assert (list((tmp_path / "m").iterdir()), mirror.gathered_bytes) == ([], (66_000 + 257 + 1) * 32)
+    mirror.close()
+
+
 # Level 0 is limited.
 
 LIMIT = 256 * 32 + 31  # one tile, and not quite one more hash
@@ -247,6 +354,10 @@ class MirrorMachine(RuleBasedStateMachine):
         self.mirror.sync()
         self.committed = (self.mirror.draft_size, self.mirror.draft_kept, self.mirror.draft_edge)
         self.reopen()
+
+    @rule()
+    def save(self) -> None:
+        self.mirror.save(self.mirror.take())
 
     @rule()
     def reopen(self) -> None:
