@@ -23,6 +23,7 @@ from tlog.trust import Judged
 
 if TYPE_CHECKING:
     from gossip.testimony import Weight
+    from tlog.completeness import JudgedCompleteness
     from tlog.view import JudgedView
 
 MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
@@ -54,7 +55,7 @@ SHOWS = {
 
 @click.group()
 def verify() -> None:
-    """Verify a checkpoint, a proof, evidence, or what monitors said, offline.
+    """Verify a checkpoint, a proof, evidence, or what monitors and witnesses said, offline.
 
     Say whom you trust with --policy, --vkey or both: then the policy judges the witnesses and --vkey names the log.
 
@@ -190,6 +191,59 @@ def view(file: str, policy: str, max_age: int | None, explain: bool, as_json: bo
     return _conclude(check, view_facts(judged), judged.explain() if explain else None, as_json)
 
 
+@verify.command(short_help="Verify up to when nothing else can have been shown.")
+@FILE
+@click.option("--policy", metavar="FILE", required=True, type=click.Path(dir_okay=False), help="The clients' policy.")
+@VKEYS
+@ORIGIN
+@click.option(
+    "--liars",
+    metavar="B",
+    type=click.IntRange(0, MAX_INTEGER),
+    help="How many lying witnesses it has to survive; otherwise as many as it says itself.",
+)
+@click.option("--max-age", metavar="SECONDS", type=click.IntRange(min=0), help="Its time has to be this recent.")
+@EXPLAIN
+@JSON
+def completeness(
+    file: str,
+    policy: str,
+    vkeys: tuple[str, ...],
+    origin: str | None,
+    liars: int | None,
+    max_age: int | None,
+    explain: bool,
+    as_json: bool,
+) -> int:
+    """Verify a .tlog-completeness: that clients who follow the policy were shown nothing but beginnings of one tree.
+
+    This holds for every checkpoint whose cosignatures are all of before the time that is printed, if at most so many
+    of the policy's witnesses lie as the certificate survives.
+    """
+    from tlog.completeness import MAX_COMPLETENESS_BYTES, Completeness, judge
+
+    trust = trust_from(vkeys, origin, policy)
+    if trust.policy is None:
+        raise AssertionError("a policy was asked for")
+    with naming(file):
+        parsed = Completeness.parse(read_file(file, MAX_COMPLETENESS_BYTES))
+        keys = trust.open(parsed.frontier).log_keys if vkeys else None
+    since, until = _recent(max_age)
+    judged = judge(parsed, trust.policy, keys, liars)
+
+    def check() -> Found:
+        frontier = judged.require()
+        if origin not in (None, frontier.origin):
+            raise SignatureError("the frontier is of another log")
+        if parsed.time > until:
+            raise SignatureError("it states a time that has not come yet")
+        if parsed.time < (since or 0):
+            raise SignatureError(f"it is {(since or 0) - parsed.time} seconds too old")
+        return Found("clients of this policy were shown nothing but this tree before the time, unless more lie")
+
+    return _conclude(check, _completeness_facts(judged), judged.explain() if explain else None, as_json)
+
+
 @verify.command(short_help="Count who says that a log withholds a tree.")
 @FILE
 @click.option("--vkey", "vkeys", metavar="VKEY", multiple=True, required=True, help="The peer key of a monitor.")
@@ -288,6 +342,20 @@ def view_facts(judged: "JudgedView") -> Facts:
         "agreeing": list(judged.agreeing),
     }
     return facts if judged.as_of is None else {**facts, "as_of": judged.as_of}
+
+
+def _completeness_facts(judged: "JudgedCompleteness") -> Facts:
+    """What a certificate says, if the log signed its frontier."""
+    if judged.frontier is None:
+        return {}
+    return {
+        "origin": judged.frontier.origin,
+        "size": judged.frontier.size,
+        "root_hash": encode_base64(judged.frontier.root_hash).decode(),
+        "time": judged.certificate.time,
+        "survives_liars": judged.margin,
+        "heard": list(judged.heard),
+    }
 
 
 def _weight(weight: "Weight") -> str:
