@@ -6,6 +6,7 @@ import random
 from gossip.canonical import pack, unpack
 from gossip.core import Log, Received, Rules, begin, origin_id, step
 from gossip.messages import (
+    Buckets,
     Consistency,
     Digest,
     DigestEntry,
@@ -17,6 +18,7 @@ from gossip.messages import (
     Head,
     HeldEvidence,
     Known,
+    Part,
     Summary,
     TestimonyNote,
     TileData,
@@ -53,6 +55,8 @@ _TESTIMONY = (
 
 MESSAGES: list[Known] = [
     Summary(1, 1, _HASH, _HASH, 0, 0, 0),
+    Buckets(1, b"saltsalt", _HASH),
+    Part(1, b"\xff", (DigestEntry(_ID, 5, _HASH, 1),), False),
     Digest(None, 0, (DigestEntry(_ID, 5, _HASH, 1), DigestEntry(_HASH, 0, _HASH, 2)), False),
     GetHeads((_ID,)),
     Head(_ID, _note(5, b"a"), 2, 3, (_HASH,)),

@@ -12,6 +12,8 @@
     11 GET_EVIDENCE     send me these
     12 EVIDENCE         an evidence bundle, verbatim
     16 TESTIMONY        a signed testimony of the sender about what a log does not serve, verbatim
+    20 BUCKETS          what I hold, as a few bytes for every few logs: enough to see which of them we differ in
+    21 PART             what I hold of these logs, one entry per tree head
 
 Logs are named by the SHA-256 of their origin. Nothing in a message is believed: heads and evidence carry signatures,
 proofs and tiles are checked against signed roots, and the rest only decides what to ask for next. specs/gossip.md
@@ -36,6 +38,9 @@ MAX_HAVE = 64
 MAX_GET_EVIDENCE = 16
 MAX_TILE_BYTES = 8192
 MAX_TESTIMONY_BYTES = 4096
+MIN_BUCKETS, MAX_BUCKETS = 8, 4096  # powers of two: their bits are a whole number of bytes, and a DIGEST lists no more
+BUCKET_BYTES = 4  # of a salted hash: one in four billion differences waits for the next exchange
+SALT_BYTES = 8
 
 VERIFIED = 1  # a head on the sender's branch: it re-hashed every entry below it
 PENDING = 2  # a head that carries the log's signature and nothing that shows it to be on the sender's branch
@@ -80,6 +85,46 @@ class Digest(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, t
     cursor: _Size
     entries: Annotated[tuple[DigestEntry, ...], Meta(max_length=MAX_DIGEST)]
     more: bool
+
+
+class Buckets(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=20):
+    """What the sender holds by ``cursor``: ``BUCKET_BYTES`` for each of a power of two of buckets of logs.
+
+    The salt keeps a log from signing heads that look alike here, since it cannot know it.
+    """
+
+    cursor: _Size
+    salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
+    hashes: Annotated[bytes, Meta(min_length=BUCKET_BYTES * MIN_BUCKETS, max_length=BUCKET_BYTES * MAX_BUCKETS)]
+
+    def __post_init__(self) -> None:
+        _check_power_of_two(len(self.hashes) // BUCKET_BYTES, len(self.hashes) % BUCKET_BYTES)
+
+    @property
+    def count(self) -> int:
+        """How many buckets there are."""
+        return len(self.hashes) // BUCKET_BYTES
+
+
+class Part(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=21):
+    """What the sender holds of the logs in some buckets, where the two differ. ``marks`` has one bit for each bucket.
+
+    ``cursor`` is up to where this, with all the buckets that agree, tells of the sender's changes; 0 if it does not.
+    A part that answers a part leaves out what was listed there.
+    """
+
+    cursor: _Size
+    marks: Annotated[bytes, Meta(min_length=MIN_BUCKETS // 8, max_length=MAX_BUCKETS // 8)]
+    entries: Annotated[tuple[DigestEntry, ...], Meta(max_length=MAX_DIGEST)]
+    answer: bool
+
+    def __post_init__(self) -> None:
+        _check_power_of_two(self.count, 0)
+
+    @property
+    def count(self) -> int:
+        """How many buckets there are."""
+        return 8 * len(self.marks)
 
 
 class GetHeads(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=4):
@@ -172,10 +217,12 @@ Known: TypeAlias = (
     | GetEvidence
     | EvidenceBundle
     | TestimonyNote
+    | Buckets
+    | Part
 )
 Message: TypeAlias = Known | Unknown
 
-_TYPES = frozenset({*range(2, 13), 16})
+_TYPES = frozenset({*range(2, 13), 16, 20, 21})
 
 
 def parse_message(value: Value) -> Message:
@@ -196,3 +243,8 @@ def format_message(message: Known) -> Value:
     """Write a message as ``parse_message`` reads it."""
     value: list[Value] = msgspec.to_builtins(message, builtin_types=(bytes,))
     return value
+
+
+def _check_power_of_two(count: int, rest: int) -> None:
+    if rest or count & (count - 1):
+        raise ValueError("the number of buckets is not a power of two")

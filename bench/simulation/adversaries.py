@@ -15,6 +15,7 @@ from bench.simulation.network import Network
 from gossip.core import origin_id
 from gossip.messages import (
     VERIFIED,
+    Buckets,
     Consistency,
     Digest,
     DigestEntry,
@@ -28,6 +29,7 @@ from gossip.messages import (
     HeldEvidence,
     Known,
     Message,
+    Part,
     Summary,
     TileData,
     Unknown,
@@ -144,6 +146,8 @@ class Flood:
             lambda: Digest(None, size, (DigestEntry(known, size, junk, VERIFIED),), False),
             lambda: Digest(None, size, (DigestEntry(unknown, size, junk, VERIFIED),), False),
             lambda: Summary(size, 1, junk, unknown, 3, size, size),
+            lambda: Buckets(size, junk[:8], junk),
+            lambda: Part(size, junk[:4], (DigestEntry(known, size, junk, VERIFIED),), False),
             lambda: GetHeads((known, unknown)),
             lambda: GetConsistency(known, 1, size),
             lambda: Consistency(known, 1, size, junk, unknown, (junk,) * 8),

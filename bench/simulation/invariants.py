@@ -43,6 +43,7 @@ from gossip.messages import (
     HaveEvidence,
     Head,
     Known,
+    Part,
     TestimonyNote,
     TileData,
 )
@@ -159,7 +160,7 @@ def _origins_of(message: Known) -> Iterable[bytes]:
     match message:
         case Head() | GetConsistency() | Consistency() | GetTile() | TileData():
             return (message.origin,)
-        case Digest(_, _, entries):
+        case Digest(_, _, entries) | Part(_, _, entries):
             return (entry.origin for entry in entries)
         case GetHeads(origins):
             return origins

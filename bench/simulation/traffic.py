@@ -40,9 +40,8 @@ def envelope_bytes() -> int:
 def traffic(monitors: int, logs: int, changed: int, rounds: int, seed: int) -> dict[str, object]:
     """Let some logs grow in every round; each monitor polls each log once a round, at a time of its own.
 
-    Pushes are what is sent without being asked; the rest is anti-entropy. The reference counts it for two monitors
-    that meet in every round. Whoever meets another partner each time has to tell of all that changed since they met
-    last, which is nearly everything as soon as there are more partners than rounds in which everything changes.
+    Pushes are what is sent without being asked; the rest is anti-entropy, as the reference counts it. With more
+    partners than rounds in which everything changes, nearly everything has changed since two of them met.
     """
     some = [SimLog(f"log.example/{number}") for number in range(logs)]
     federation = Federation(seed, monitors, some, links=Links(), observers=monitors)

@@ -1,15 +1,18 @@
 """Anti-entropy: what two monitors say to each other so that nothing a push failed to deliver stays unknown.
 
 One of them sends its SUMMARY and the other one its own. Where the hashes differ, each sends a DIGEST of what changed
-since the last one that the other took in full, as the other's SUMMARY tells, and asks for the heads it lacks.
+since the last one that the other took in full, as the other's SUMMARY tells, and asks for the heads it lacks. If much
+changed since, as always where one meets another peer each time, it sends BUCKETS instead: a few bytes for each log.
+The other answers with what it holds of the logs where these differ from its own, a PART, and gets such a PART back. So
+an exchange costs about as much as there is to tell, however many monitors there are.
 
 N5, why heads are enough: whoever checks consistency along a branch accepts only prefixes of its latest head, and a
 prefix of a prefix is a prefix. If the latest heads of two monitors are consistent, so is all that both ever accepted.
 
-A DIGEST is taken in full when every head that it made us ask for has come. Until then its cursor is not ours, so the
-same changes are listed again next time: it does not matter which message got lost. Whoever restarts has another epoch
-and no cursors, and is listed everything. All of it is listed, too, when cursors promise that there is nothing new and
-the hashes say otherwise, and in every ``FLAT_EVERY``-th exchange.
+A DIGEST or PART is taken in full when every head that it made us ask for has come. Until then its cursor is not ours,
+so the same changes are listed again next time: it does not matter which message got lost. Whoever restarts has another
+epoch and no cursors, and is compared with as a whole. So is whoever has cursors that promise that there is nothing new
+while the hashes say otherwise, and all of it is listed in every ``FLAT_EVERY``-th exchange.
 """
 
 from collections import Counter
@@ -27,16 +30,16 @@ from gossip.core.effects import Compare, Count
 from gossip.core.events import Compared
 from gossip.core.heads import note_holder, pending_head, verified_head
 from gossip.core.links import keeps_up
+from gossip.core.listing import branch_entries, bucket_count, buckets, differing, entries, packed, part
 from gossip.core.offers import take_offers
-from gossip.core.state import EVIDENCE_NUMBERS, FLAT_EVERY, MAX_PENDING, Branch, Contact, Ignored, State, Taking
+from gossip.core.state import EVIDENCE_NUMBERS, FLAT_EVERY, MAX_PENDING, Ignored, State, Taking
 from gossip.core.turn import Turn
 from gossip.messages import (
-    CONVICTED,
     MAX_DIGEST,
     MAX_HAVE,
     MAX_HEADS,
-    PENDING,
-    VERIFIED,
+    SALT_BYTES,
+    Buckets,
     Digest,
     DigestEntry,
     EvidenceBundle,
@@ -44,11 +47,13 @@ from gossip.messages import (
     GetHeads,
     HaveEvidence,
     HeldEvidence,
+    Part,
     Summary,
 )
 from tlog.hashing import Hash, TreeHead
 
 MAX_HELD = 1 + MAX_PENDING  # heads of one log that a peer can hold; comparing more would only keep us busy
+FEW_CHANGES = 4  # logs: to list so many costs no more than to find out which of them a peer lacks
 DISPUTES = 2  # summaries in a row with other convictions: the first may only be ahead of a flood that is under way
 
 
@@ -79,8 +84,11 @@ def summary(turn: Turn, peer: bytes) -> Summary:
     return with_fields(turn.state.summed, seen_epoch=seen_epoch, seen_cursor=contact.seen)
 
 
-def summary_received(turn: Turn, theirs: Summary, peer: bytes, *, answer: bool) -> None:
-    """Answer a summary with ours, and with what it shows to be different."""
+def summary_received(turn: Turn, theirs: Summary, peer: bytes, *, answer: bool, bucketed: bool) -> None:
+    """Answer a summary with ours, and with what it shows to be different.
+
+    With ``bucketed`` the same envelope brings BUCKETS, and what differs is told in answer to those.
+    """
     contact = turn.contact(peer)
     if contact.epoch != theirs.epoch:
         contact = replace(contact, epoch=theirs.epoch, seen=0, taking=None)
@@ -93,8 +101,8 @@ def summary_received(turn: Turn, theirs: Summary, peer: bytes, *, answer: bool) 
     turn.state = replace(turn.state, disputes=in_a_row)
     if not answer:
         turn.send((peer,), ours)
-    if theirs.frontier_hash != ours.frontier_hash:
-        turn.send((peer,), _digest(turn.state, _since(turn.state, theirs, contact)))
+    if theirs.frontier_hash != ours.frontier_hash and not bucketed:
+        _list(turn, theirs, peer)
     if answer and contact.disputes == 1 and in_a_row >= DISPUTES:
         # Among many peers the same one is rarely met twice in a row, but it is we who differ from several.
         turn.send((peer,), ours)
@@ -104,22 +112,39 @@ def summary_received(turn: Turn, theirs: Summary, peer: bytes, *, answer: bool) 
 
 
 def digest_received(turn: Turn, digest: Digest, peer: bytes) -> None:
-    """Compare with what we hold, and ask for what we lack."""
-    wanted: dict[bytes, None] = {}
-    looked_at = Counter[bytes]()
-    for entry in digest.entries:
-        looked_at[entry.origin] += 1
-        if entry.origin not in turn.state.rules.logs or looked_at[entry.origin] > MAX_HELD:
-            continue
-        head = TreeHead(entry.size, Hash(entry.root_hash))
-        note_holder(turn, entry.origin, head, peer)
-        if _is_news(turn, entry.origin, head):
-            wanted[entry.origin] = None
-        elif _is_smaller(turn, entry.origin, head):
-            if not turn.afford(peer, Kind.CHECKS):
-                return
-            turn.emit(Compare(peer, entry.origin, head))
-    _take(turn, digest, tuple(wanted), peer)
+    """Compare with what we hold, and ask for what we lack.
+
+    A DIGEST that begins after the last one taken would leave a gap: its entries count, its cursor does not.
+    """
+    wanted = _compare_all(turn, digest.entries, peer)
+    if wanted is None:
+        return
+    contact = turn.contact(peer)
+    if contact.epoch and (not digest.more if digest.since is None else digest.since <= contact.seen):
+        more = digest.more and digest.cursor > (digest.since or 0)
+        _take(turn, digest.cursor, wanted, peer, more=more)
+    else:
+        _ask(turn, wanted[:MAX_HEADS], peer)
+
+
+def buckets_received(turn: Turn, theirs: Buckets, peer: bytes) -> None:
+    """Tell what we hold of the logs that we differ in."""
+    marks, listed = differing(turn.state, theirs)
+    if any(marks):
+        turn.send((peer,), Part(turn.state.cursor, marks, tuple(listed), answer=False))
+
+
+def part_received(turn: Turn, message: Part, peer: bytes) -> None:
+    """Compare with what we hold, ask for what we lack, and tell in return what was not listed."""
+    contact = turn.contact(peer)
+    if not message.answer and contact.bucketed is not None:
+        turn.know(peer, replace(contact, bucketed=None))
+        marks, listed = part(turn.state, message.marks, message.entries)
+        cursor = contact.bucketed if marks == message.marks else 0
+        turn.send((peer,), Part(cursor, marks, tuple(listed), answer=True))
+    wanted = _compare_all(turn, message.entries, peer)
+    if wanted is not None:
+        _take(turn, message.cursor, wanted, peer, more=False)
 
 
 def arrived(turn: Turn, origin: bytes, peer: bytes) -> None:
@@ -175,12 +200,12 @@ def evidence_wanted(turn: Turn, message: GetEvidence, peer: bytes) -> None:
 
 
 def _sum(state: State) -> Summary:
-    entries = list(islice(_entries(state, sorted(state.branches)), MAX_DIGEST))
+    held = islice(entries(state, sorted(state.branches)), MAX_DIGEST)
     verdicts = sorted({held.place for held in state.evidence.values()})
     return Summary(
         state.epoch,
         len(state.rules.logs),
-        sha256(pack([[one.origin, one.size, one.root_hash, one.flags] for one in entries])).digest(),
+        sha256(packed(held)).digest(),
         sha256(pack([list(verdict) for verdict in verdicts])).digest(),
         sum(len(branch.pending) for branch in state.branches.values()),
         0,
@@ -188,35 +213,31 @@ def _sum(state: State) -> Summary:
     )
 
 
-def _entries(state: State, origins: Iterable[bytes]) -> Iterator[DigestEntry]:
-    return (entry for origin in origins for entry in _branch_entries(origin, state.branches[origin]))
-
-
-def _branch_entries(origin: bytes, branch: Branch) -> list[DigestEntry]:
-    convicted = CONVICTED if branch.convicted else 0
-    heads = [] if branch.signed is None else [(branch.signed.head, VERIFIED)]
-    heads += [(pending.signed.head, PENDING) for pending in branch.pending]
-    entries = [DigestEntry(origin, head.size, head.root_hash, status | convicted) for head, status in heads]
-    return sorted(entries, key=lambda one: (one.size, one.root_hash))
-
-
-def _since(state: State, theirs: Summary, contact: Contact) -> int | None:
-    """Tell from which cursor on a peer has to be listed our changes; None for everything."""
+def _list(turn: Turn, theirs: Summary, peer: bytes) -> None:
+    """List everything now and then, what changed if it is little, and otherwise let the peer find out what differs."""
+    state, contact = turn.state, turn.contact(peer)
+    count = bucket_count(len(state.rules.logs))
     took = theirs.seen_epoch == state.epoch and 0 < theirs.seen_cursor < state.cursor
-    return theirs.seen_cursor if took and contact.exchanges % FLAT_EVERY else None
+    since = theirs.seen_cursor if took and contact.exchanges % FLAT_EVERY else None
+    changed = sum(cursor > (since or 0) for cursor in state.changes.values())
+    if contact.exchanges % FLAT_EVERY == 0 or changed <= max(FEW_CHANGES, count // 16):
+        turn.send((peer,), _digest(state, since))
+    else:
+        turn.know(peer, replace(contact, bucketed=state.cursor))
+        turn.send((peer,), buckets(state, turn.rng.getrandbits(8 * SALT_BYTES).to_bytes(SALT_BYTES), count))
 
 
 def _digest(state: State, since: int | None) -> Digest:
     """List what changed since a cursor, the oldest change first, or everything. What does not fit comes next time."""
     if since is None:
-        entries = tuple(islice(_entries(state, sorted(state.branches)), MAX_DIGEST + 1))
-        if len(entries) <= MAX_DIGEST:
-            return Digest(None, state.cursor, entries, more=False)
+        held = tuple(islice(entries(state, sorted(state.branches)), MAX_DIGEST + 1))
+        if len(held) <= MAX_DIGEST:
+            return Digest(None, state.cursor, held, more=False)
     listed: list[DigestEntry] = []
     cursor = since or 0
     for origin, changed in state.changes.items():
         if changed > cursor:
-            of_log = _branch_entries(origin, state.branches[origin])
+            of_log = branch_entries(origin, state.branches[origin])
             if len(listed) + len(of_log) > MAX_DIGEST:
                 return Digest(since or 0, cursor, tuple(listed), more=True)
             listed += of_log
@@ -248,21 +269,30 @@ def _is_smaller(turn: Turn, origin: bytes, head: TreeHead) -> bool:
     return not branch.convicted and head.size < branch.size
 
 
-def _take(turn: Turn, digest: Digest, wanted: tuple[bytes, ...], peer: bytes) -> None:
-    """Ask for heads, and remember up to where the peer's changes are known once they have come.
+def _compare_all(turn: Turn, listed: Iterable[DigestEntry], peer: bytes) -> tuple[bytes, ...] | None:
+    """Name the logs of which a peer lists heads that we want; None if it cannot pay for the comparison."""
+    wanted: dict[bytes, None] = {}
+    looked_at = Counter[bytes]()
+    for entry in listed:
+        looked_at[entry.origin] += 1
+        if entry.origin not in turn.state.rules.logs or looked_at[entry.origin] > MAX_HELD:
+            continue
+        head = TreeHead(entry.size, Hash(entry.root_hash))
+        note_holder(turn, entry.origin, head, peer)
+        if _is_news(turn, entry.origin, head):
+            wanted[entry.origin] = None
+        elif _is_smaller(turn, entry.origin, head):
+            if not turn.afford(peer, Kind.CHECKS):
+                return None
+            turn.emit(Compare(peer, entry.origin, head))
+    return tuple(wanted)
 
-    A DIGEST that begins after the last one taken would leave a gap: its entries count, its cursor does not.
-    """
-    contact = turn.contact(peer)
-    complete = not digest.more if digest.since is None else digest.since <= contact.seen
-    if contact.epoch and complete:
-        now, later = frozenset(wanted[:MAX_HEADS]), wanted[MAX_HEADS:]
-        more = digest.more and digest.cursor > (digest.since or 0)
-        turn.know(peer, replace(contact, taking=Taking(digest.cursor, now, later, more)))
-        _ask(turn, wanted[:MAX_HEADS], peer)
-        _go_on(turn, Taking(digest.cursor, now, later, more), peer)
-    else:
-        _ask(turn, wanted[:MAX_HEADS], peer)
+
+def _take(turn: Turn, cursor: int, wanted: tuple[bytes, ...], peer: bytes, *, more: bool) -> None:
+    """Ask for heads, and remember up to where the peer's changes are known once they have come."""
+    now, later = frozenset(wanted[:MAX_HEADS]), wanted[MAX_HEADS:]
+    _ask(turn, wanted[:MAX_HEADS], peer)
+    _go_on(turn, Taking(cursor, now, later, more), peer)
 
 
 def _go_on(turn: Turn, taking: Taking, peer: bytes) -> None:
@@ -274,7 +304,8 @@ def _go_on(turn: Turn, taking: Taking, peer: bytes) -> None:
     if taking.wanted:
         turn.know(peer, replace(contact, taking=taking))
         return
-    turn.know(peer, replace(contact, seen=taking.cursor, taking=None))
+    seen = max(contact.seen, taking.cursor) if contact.epoch else 0
+    turn.know(peer, replace(contact, seen=seen, taking=None))
     if taking.more:
         turn.send((peer,), summary(turn, peer))
 

@@ -227,7 +227,7 @@ class Contact:
     """What is remembered of a peer: when it last contacted us, how far its changes were taken in, what it may cause.
 
     ``epoch`` and ``seen`` name the last DIGEST of the peer's that was taken in full; ``disputes`` counts its summaries
-    in a row that named other convictions than ours.
+    in a row that named other convictions than ours; ``bucketed`` is our own cursor in the BUCKETS that wait for a PART.
     """
 
     heard_ms: int | None = None
@@ -236,6 +236,7 @@ class Contact:
     taking: Taking | None = None
     exchanges: int = 0
     disputes: int = 0
+    bucketed: int | None = None
     budget: Budget | None = None
 
 

@@ -1,7 +1,7 @@
 """The door to the gossip machine: which event goes where, and when the clock matters next."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -56,6 +56,7 @@ from gossip.core.state import (
 )
 from gossip.core.turn import Chance, Turn
 from gossip.messages import (
+    Buckets,
     Consistency,
     Digest,
     EvidenceBundle,
@@ -66,6 +67,7 @@ from gossip.messages import (
     HaveEvidence,
     Head,
     Message,
+    Part,
     Summary,
     TestimonyNote,
     TileData,
@@ -165,11 +167,12 @@ def _tick(turn: Turn) -> None:
         heads.pursue_again(turn, origin)
 
 
-def _received(turn: Turn, peer: bytes, messages: Iterable[Message], *, answer: bool) -> None:
+def _received(turn: Turn, peer: bytes, messages: Sequence[Message], *, answer: bool) -> None:
     """Take a peer's messages one by one, up to the first that has to be refused."""
     if not answer:
         turn.heard(peer)
     looked_at = Counter[bytes]()
+    bucketed = any(isinstance(message, Buckets) for message in messages)
     for message in messages:
         if isinstance(message, Head):
             looked_at[message.origin] += 1
@@ -177,18 +180,18 @@ def _received(turn: Turn, peer: bytes, messages: Iterable[Message], *, answer: b
                 turn.emit(Count(Ignored.HEAD_WITHOUT_ROOM))
                 continue
         before = len(turn.effects)
-        _message(turn, peer, message, answer=answer)
+        _message(turn, peer, message, answer=answer, bucketed=bucketed)
         if any(isinstance(effect, Refuse) for effect in turn.effects[before:]):
             return
 
 
-def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None:
+def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool, bucketed: bool) -> None:
     match message:
         case Summary():
             if turn.afford(peer, Kind.REQUESTS):  # it makes us list all that we hold
-                reconcile.summary_received(turn, message, peer, answer=answer)
-        case Digest():
-            reconcile.digest_received(turn, message, peer)
+                reconcile.summary_received(turn, message, peer, answer=answer, bucketed=bucketed)
+        case Digest() | Buckets() | Part():
+            _listed(turn, peer, message)
         case Head():
             _head(turn, peer, message)
         case GetHeads() | GetConsistency() | GetTile() | GetEvidence():
@@ -206,6 +209,20 @@ def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool) -> None
             hearsay.testimony_heard(turn, message, peer)
         case Unknown():
             turn.emit(Count(Ignored.UNKNOWN_MESSAGE))
+        case _:
+            assert_never(message)
+
+
+def _listed(turn: Turn, peer: bytes, message: Digest | Buckets | Part) -> None:
+    match message:
+        case Digest():
+            reconcile.digest_received(turn, message, peer)
+        case Buckets():
+            if turn.afford(peer, Kind.REQUESTS):
+                reconcile.buckets_received(turn, message, peer)
+        case Part():
+            if turn.afford(peer, Kind.REQUESTS):
+                reconcile.part_received(turn, message, peer)
         case _:
             assert_never(message)
 

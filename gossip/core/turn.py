@@ -27,6 +27,14 @@ class Chance(Protocol):
         """One of these."""
         ...
 
+    def sample(self, population: Sequence[bytes], k: int) -> list[bytes]:
+        """Some of these, each at most once."""
+        ...
+
+    def getrandbits(self, k: int, /) -> int:
+        """A number of so many bits."""
+        ...
+
 
 class Turn:
     """What the parts of ``step`` work on."""

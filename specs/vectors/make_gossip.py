@@ -15,6 +15,7 @@ import msgpack  # type: ignore[import-untyped]  # the package has no type inform
 
 from gossip.canonical import Value, pack, unpack
 from gossip.core import origin_id
+from gossip.core.listing import bucket_of, packed
 from gossip.envelope import (
     MAX_CLOCK_DISTANCE_MS,
     Envelope,
@@ -24,9 +25,12 @@ from gossip.envelope import (
     seal,
 )
 from gossip.messages import (
+    BUCKET_BYTES,
     CONVICTED,
+    MIN_BUCKETS,
     PENDING,
     VERIFIED,
+    Buckets,
     Consistency,
     Digest,
     DigestEntry,
@@ -39,6 +43,7 @@ from gossip.messages import (
     Head,
     HeldEvidence,
     Known,
+    Part,
     Summary,
     TestimonyNote,
     TileData,
@@ -166,9 +171,16 @@ def sign_testimony(text: bytes, *keys: SignerKey) -> bytes:
     return Note(text, tuple(signature_line(key.verifier_key, 0, key.sign(text)) for key in keys)).format()
 
 
+ENTRIES = (DigestEntry(LOG_ID, 12, ROOTS[0], VERIFIED), DigestEntry(LOG_ID, 300, ROOTS[1], PENDING | CONVICTED))
+SALT = bytes(range(8))
+BUCKET = bucket_of(LOG_ID, MIN_BUCKETS)
+_HASHES = (
+    sha256(SALT + packed(ENTRIES if one == BUCKET else ())).digest()[:BUCKET_BYTES] for one in range(MIN_BUCKETS)
+)
+
 MESSAGES: dict[str, Known] = {
     "summary": Summary(NOW_MS, 1, ROOTS[1], ROOTS[2], 0, 7, 3),
-    "digest": Digest(3, 5, (DigestEntry(LOG_ID, 12, ROOTS[0], VERIFIED), DigestEntry(LOG_ID, 300, ROOTS[1], 6)), False),
+    "digest": Digest(3, 5, ENTRIES, False),
     "get-heads": GetHeads((LOG_ID,)),
     "head": Head(LOG_ID, HEAD_NOTE, VERIFIED, 8, (ROOTS[1], ROOTS[2])),
     "get-consistency": GetConsistency(LOG_ID, 8, 12),
@@ -181,6 +193,8 @@ MESSAGES: dict[str, Known] = {
     "get-evidence": GetEvidence((ROOTS[2],)),
     "evidence": EvidenceBundle(2, FORK.format()),
     "testimony": TestimonyNote(sign_testimony(TESTIMONY.format(), A)),
+    "buckets": Buckets(5, SALT, b"".join(_HASHES)),
+    "part": Part(5, bytes([0x80 >> BUCKET]), ENTRIES, False),
 }
 
 
@@ -197,6 +211,7 @@ def _messages() -> Iterator[Vector]:
         ("digest-more", "not all that changed", Digest(0, 9, (DigestEntry(LOG_ID, 2**63 - 1, ROOTS[0], 2),), True)),
         ("head-pending", "a statement without a proof", Head(LOG_ID, HEAD_NOTE, PENDING, None, ())),
         ("digest-convicted", "a branch whose log is convicted", _digest(VERIFIED | CONVICTED)),
+        ("part-answer", "an answer that leaves out what was listed", Part(0, b"\x84", ENTRIES[1:], True)),
         ("get-heads-limit", "as many logs as can be asked for", GetHeads((LOG_ID,) * 256)),
     )
     for name, about, message in more:
@@ -234,6 +249,13 @@ def _wrong_messages() -> Iterator[Vector]:
         ("width-257", "a tile of 257 hashes", [8, LOG_ID, 0, 0, 257]),
         ("tile-8193", "a tile that is too large", [9, LOG_ID, 0, 0, bytes(8193)]),
         ("evidence-ids-17", "17 pieces of evidence asked for", [11, [ROOTS[0]] * 17]),
+        ("salt-7", "a salt of 7 bytes", [20, 5, SALT[:7], bytes(32)]),
+        ("buckets-7", "fewer than 8 buckets", [20, 5, SALT, bytes(28)]),
+        ("buckets-12", "12 buckets, which is no power of two", [20, 5, SALT, bytes(48)]),
+        ("buckets-8192", "more than 4096 buckets", [20, 5, SALT, bytes(4 * 8192)]),
+        ("bucket-cut-off", "a bucket of 3 bytes", [20, 5, SALT, bytes(31)]),
+        ("marks-0", "no buckets", [21, 5, b"", [], False]),
+        ("marks-3", "24 buckets, which is no power of two", [21, 5, bytes(3), [], False]),
         ("testimony-4097", "a testimony that is too large", [16, bytes(4097)]),
     )
     for name, about, value in wrong:

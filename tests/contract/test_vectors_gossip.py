@@ -2,13 +2,14 @@
 
 import json
 import struct
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gossip.messages import MAX_DIGEST, MAX_HAVE, MAX_HEADS, MAX_SIGNATURE_LINES
-from specs.vectors.make_gossip import FOLDER, MESSAGES, text, vectors
+from specs.vectors.make_gossip import FOLDER, MESSAGES, ORIGIN, text, vectors
 from tests.fakes_log import signer
 from tlog.keys import VerifierKey
 
@@ -37,7 +38,7 @@ def test_what_is_wrong_is_said_to_be_wrong_and_the_rest_is_read() -> None:
 
 def test_there_is_a_message_of_every_type() -> None:
     types = {case["value"][0] for case in CASES if case["part"] == "message" and "value" in case}
-    assert {*range(2, 13), 16} <= types
+    assert {*range(2, 13), 16, 20, 21} <= types
 
 
 def read(data: bytes, at: int = 0) -> tuple[Any, int]:
@@ -103,3 +104,14 @@ def test_the_specification_shows_the_bytes_of_an_envelope_a_testimony_and_every_
 def test_the_specification_names_the_limits_of_the_code() -> None:
     for limit in (MAX_DIGEST, MAX_HEADS, MAX_HAVE, MAX_SIGNATURE_LINES):
         assert f"{limit}" in SPECIFICATION
+
+
+def test_the_hash_of_a_bucket_can_be_made_of_the_bytes_of_the_other_messages() -> None:
+    """The entries stand in the PART as they are hashed: between the marks and the last byte."""
+    cases = {case["name"]: bytes.fromhex(case["bytes"]) for case in CASES if case["name"] in ("buckets", "part")}
+    salt, hashes = cases["buckets"][5:13], cases["buckets"][15:]
+    entries = cases["part"][6:-1]
+    number = sha256(ORIGIN.encode()).digest()[0] >> 5
+    assert (number, cases["part"][5]) == (5, 0b100)
+    assert hashes[4 * number : 4 * number + 4] == sha256(salt + entries).digest()[:4]
+    assert hashes[:4] == sha256(salt + b"\x90").digest()[:4]

@@ -48,6 +48,7 @@ from gossip.core.state import (
     MAX_TESTIMONY_OF_ONE,
 )
 from gossip.messages import (
+    Buckets,
     Consistency,
     Digest,
     DigestEntry,
@@ -61,6 +62,7 @@ from gossip.messages import (
     HeldEvidence,
     Known,
     Message,
+    Part,
     Summary,
     TileData,
     Unknown,
@@ -115,8 +117,12 @@ MESSAGES: dict[type[Known], st.SearchStrategy[Known]] = {
     GetEvidence: st.builds(GetEvidence, st.lists(digests, max_size=3).map(tuple)),
     EvidenceBundle: st.builds(EvidenceBundle, flags, st.binary(max_size=200)),
     SignedTestimony: st.builds(SignedTestimony, st.binary(max_size=200)),
+    Buckets: st.builds(Buckets, numbers, st.binary(min_size=8, max_size=8), digests),
+    Part: st.builds(
+        Part, numbers, st.binary(min_size=1, max_size=1), st.lists(entries, max_size=4).map(tuple), st.booleans()
+    ),
 }
-messages = st.one_of(*MESSAGES.values(), st.builds(Unknown, st.integers(17, 99)))
+messages = st.one_of(*MESSAGES.values(), st.builds(Unknown, st.integers(22, 99)))
 
 
 @cache

@@ -150,5 +150,12 @@ def test_monitors_that_agree_send_summaries_and_nothing_else() -> None:
     assert {kind for kind, sent in kinds.items() if sent} == {"Summary"}
 
 
+def test_what_is_said_besides_pushes_does_not_grow_with_the_federation() -> None:
+    few, many = (traffic(monitors, 100, 10, 2, 1)["anti_entropy_bytes_per_second"] for monitors in (3, 12))
+    assert isinstance(few, float)
+    assert isinstance(many, float)
+    assert max(few, many) < 350  # half of what it may be
+
+
 def test_every_fault_is_one_that_a_story_knows() -> None:
     assert set(BUSY.faults) <= set(FAULTS)

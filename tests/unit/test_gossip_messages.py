@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gossip.canonical import Value, pack, unpack
 from gossip.messages import (
+    Buckets,
     Consistency,
     Digest,
     DigestEntry,
@@ -19,6 +20,7 @@ from gossip.messages import (
     HeldEvidence,
     Known,
     Message,
+    Part,
     Summary,
     TileData,
     Unknown,
@@ -44,6 +46,8 @@ EXAMPLES: dict[int, Known] = {
     11: GetEvidence((H,)),
     12: EvidenceBundle(4, b"bundle"),
     16: Heard(b"note"),
+    20: Buckets(9, b"salt" * 2, b"h" * 64),
+    21: Part(9, b"\x01\x80", (DigestEntry(H, 5, H, 1),), True),
 }
 
 
