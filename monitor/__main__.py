@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from gossip.core import Rules
 from gossip.shell import Gossip, Post
+from monitor.alarms.book import Alarms
 from monitor.app import monitor_app
 from monitor.config import MonitorSettings, observers_of, read_settings
 from monitor.follow import Follower
@@ -122,10 +123,12 @@ async def _assembled(
     metrics = Metrics()
     counted = MonitorMetrics(metrics, [watched.log.origin for watched in settings.logs])
     store = MonitorStore(database)
+    alarms = Alarms(database, world.clock)
+    await alarms.load()
     observer = FileSigner(settings.observer_key)
     testifier = Testifier(settings.peer_key, settings.vantage)
     folder = data / EVIDENCE_NAME
-    monitor = Monitor(store, register, observer, world.clock, folder, counted.ignored, testifier)
+    monitor = Monitor(store, alarms, register, observer, world.clock, folder, counted.ignored, testifier)
     branches = {stored.origin: stored for stored in await store.branches()}
     rules = _rules(settings)
     state = restored(

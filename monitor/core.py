@@ -4,7 +4,7 @@ Fetching, hashing into the mirror and signing are done elsewhere; here is told w
 what a client who shows a checkpoint is told.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,20 +12,10 @@ from gossip.core import Branch, Candidate
 from tlog.errors import FormatError, ProofError
 from tlog.hashing import Hash, TreeHead, leaf_hashes
 from tlog.proofs import consistency_nodes, fold, prove_consistency, root_at, root_nodes
-from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, TileReader, bundles_for, tiles_for
+from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, TileReader, tiles_for
 
-MAX_BUNDLES_AT_ONCE = 8  # of at most 16.8 MB each; on a fast link eight in flight keep one core hashing
 STALE_SECONDS = 900  # a view on which the log has not been heard for this long is old: say so instead of "same"
 UNREACHABLE_SECONDS = 60  # a restart of a log takes less; beyond that somebody should look
-
-LOG_UNREACHABLE = "log-unreachable"
-LOG_STALE = "log-stale"
-BAD_CHECKPOINT = "bad-checkpoint"
-MIRROR_FULL = "mirror-full"
-CLOCK_BEHIND = "clock-behind"
-CLOCK_AHEAD = "clock-ahead"
-EVIDENCE_REFUSED = "evidence-refused"
-WITNESS_CONFLICT = "witness-conflict"
 
 MAX_AHEAD_SECONDS = 300  # clocks that are kept in time differ by less
 
@@ -39,10 +29,10 @@ class WrongBundle(Exception):  # noqa: N818  # an expected answer of a log, not 
     """What the log serves is not the entries that it served, or promised, before."""
 
 
-def next_bundles(start: int, size: int) -> list[EntryBundle]:
-    """List the next few bundles that bring a tree of ``start`` leaves closer to ``size``; the sizes may be absurd."""
-    end = min(size, (start // TILE_WIDTH + MAX_BUNDLES_AT_ONCE) * TILE_WIDTH)
-    return bundles_for(start, end, size)
+def bundles_from(start: int, size: int) -> Iterator[EntryBundle]:
+    """Yield the bundles that hold the leaves from ``start`` up to ``size``; the sizes may be absurd."""
+    for index in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
+        yield EntryBundle(index, min(size - index * TILE_WIDTH, TILE_WIDTH))
 
 
 def new_leaves(

@@ -6,9 +6,8 @@ proves it. What a mark rests on are the heads that the witnesses showed of thems
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 
 class Outcome(StrEnum):
@@ -45,7 +44,7 @@ class WitnessSight:
     convicted: bool
     polled: bool
     """Somebody configured where it shows its heads."""
-    outcomes: Mapping[Outcome, int] = MappingProxyType({})
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
     """How often looking at it ended how, since the start."""
 
 
@@ -67,3 +66,256 @@ class Mark:
     block: int
     witnesses: tuple[WitnessSight, ...]
     """One for each witness line of the policy, in its order."""
+
+
+class Grounds(Protocol):
+    """What marks are made of besides the sights: the monitor."""
+
+    @property
+    def sites(self) -> Mapping[bytes, Site]:
+        """The logs."""
+        ...
+
+    def branch(self, origin: bytes) -> Branch:
+        """The branch of a log."""
+        ...
+
+    def frontier(self, origin: bytes) -> bytes | None:
+        """The branch's head, with the observer's line."""
+        ...
+
+    async def root_at(self, origin: bytes, size: int) -> bytes | None:
+        """The branch's root at a size."""
+        ...
+
+    def accused(self) -> frozenset[str]:
+        """The names of everybody who was convicted of anything."""
+        ...
+
+
+@dataclass(slots=True)
+class _Place:
+    """One witness line and one log."""
+
+    witness: PolicyWitness
+    sight: StoredSight | None = None
+    first: StoredSight | None = None
+    """The statement that has waited for the branch for longest: were it replaced, a fast log would never be reached."""
+    last: StoredSight | None = None
+    beside: int = 0
+    """When it last stated a tree that is none of ours; 0 if never."""
+    seen_ms: int | None = None
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+
+    @property
+    def stated(self) -> int | None:
+        known = [one.stated for one in (self.sight, self.first, self.last) if one is not None]
+        return max((*known, self.beside), default=None) or None
+
+    @property
+    def on_branch(self) -> bool | None:
+        stated = self.stated
+        if stated is None or (self.sight is not None and self.sight.stated == stated):
+            return None if stated is None else True
+        return False if self.beside == stated else None
+
+    def waits(self, statement: StoredSight) -> bool:
+        """Let a statement wait to be judged, unless it says nothing new."""
+        if self.sight is not None and statement.stated <= self.sight.stated:
+            return False
+        newest = self.last or self.first
+        if newest is not None and statement.stated <= newest.stated:
+            return False
+        if self.first is None:
+            self.first = statement
+        else:
+            self.last = statement
+        return True
+
+
+class Marks:
+    """The marks of all logs. ``run`` judges what ``take`` was told, and writes it down before it counts."""
+
+    def __init__(self, store: SightStore, liars: int) -> None:
+        self.liars = liars
+        self._store = store
+        self._grounds: Grounds | None = None
+        self._places: dict[bytes, dict[str, _Place]] = {}
+        self._polled: set[tuple[bytes, str]] = set()
+        self._open: dict[bytes, None] = {}
+        self._wake = trio.Event()
+        self._cached: dict[bytes, tuple[tuple[object, ...], int | None, int]] = {}
+        self._versions: Counter[bytes] = Counter()
+        self._certificates: dict[bytes, tuple[tuple[object, ...], bytes | None]] = {}
+
+    async def load(self, grounds: Grounds) -> None:
+        """Read what was heard before the program ended last."""
+        self._grounds = grounds
+        stored = {(one.origin, one.key): one for one in await self._store.all()}
+        for origin, site in grounds.sites.items():
+            self._places[origin] = {
+                witness.name: _Place(witness, stored.get((site.log.origin, key_id(witness.key))))
+                for witness in site.log.policy.witnesses
+            }
+
+    def polled(self, origin: bytes, name: str) -> None:
+        """Note that somebody looks at what this witness shows of this log."""
+        self._polled.add((origin, name))
+
+    def looked(self, origin: bytes, name: str, outcome: Outcome, now_ms: int) -> None:
+        """Note what came of looking at what a witness shows."""
+        place = self._places[origin][name]
+        place.outcomes[outcome] += 1
+        if outcome in (Outcome.HEARD, Outcome.UNCHANGED):
+            place.seen_ms = now_ms
+
+    def take(self, origin: bytes, signed: SignedCheckpoint, now: int) -> bool:
+        """Take a head whose lines were verified, received just now; tell whether a witness said something new by it."""
+        news = False
+        for place in self._places.get(origin, {}).values():
+            statement = _statement(place.witness, signed, now)
+            if statement is not None and place.waits(statement):
+                news = True
+        if news:
+            self.look_again(origin)
+        return news
+
+    def look_again(self, origin: bytes) -> None:
+        """Have what waits judged: there is more of it, or the branch has grown."""
+        if any(place.first or place.last for place in self._places.get(origin, {}).values()):
+            self._open[origin] = None
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Judge what is taken, for ever."""
+        while True:
+            await self._wake.wait()
+            await trio.sleep(GATHERING_SECONDS)
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Judge what waits, write down what lies on a branch, and let it count then."""
+        origins, self._open, self._wake = list(self._open), {}, trio.Event()
+        found = [one for origin in origins for one in await self._judge(origin)]
+        if found:
+            await self._store.keep([sight for _, _, sight in found])
+        for origin, place, sight in found:
+            place.sight = sight
+            self._versions[origin] += 1
+
+    def current(self, origin: bytes) -> Mark:
+        """The mark of a log now."""
+        policy = self._site(origin).log.policy
+        accused = self._about.accused()
+        time, margin = self._figures(origin, policy, accused)
+        figures = arithmetic(policy)
+        sights = tuple(self._sight(origin, place, time, accused) for place in self._places[origin].values())
+        return Mark(
+            origin=self._site(origin).log.origin,
+            time=time,
+            size=self._about.branch(origin).size,
+            liars=self.liars,
+            margin=margin,
+            minq=figures.minq,
+            inter=figures.inter,
+            block=figures.block,
+            witnesses=sights,
+        )
+
+    async def certificate(self, origin: bytes) -> bytes | None:
+        """Make the certificate of the mark now; None where there is no mark, or a dropped tile is needed for it."""
+        time = self.current(origin).time
+        raw = self._about.frontier(origin)
+        if time is None or raw is None:
+            return None
+        state = time, raw, self._versions[origin]
+        known = self._certificates.get(origin)
+        if known is None or known[0] != state:
+            made = await trio.to_thread.run_sync(self._certify, origin, time, raw, self._heard(origin, time))
+            known = self._certificates[origin] = state, made
+        return known[1]
+
+    # The parts of it.
+
+    @property
+    def _about(self) -> Grounds:
+        if self._grounds is None:
+            raise AssertionError("the marks are not loaded")
+        return self._grounds
+
+    def _site(self, origin: bytes) -> Site:
+        return self._about.sites[origin]
+
+    def _figures(self, origin: bytes, policy: Policy, accused: frozenset[str]) -> tuple[int | None, int]:
+        """Watermark and margin: they change only with what was heard, and with whom nobody believes any more."""
+        state = self._versions[origin], accused
+        if origin not in self._cached or self._cached[origin][0] != state:
+            places = self._places[origin].values()
+            believed = [place for place in places if place.witness.key.name not in accused]
+            times = {place.witness.name: place.sight.time for place in believed if place.sight is not None}
+            self._cached[origin] = state, watermark(policy, times, self.liars), max(policy.margin(times), -1)
+        return self._cached[origin][1:]
+
+    def _sight(self, origin: bytes, place: _Place, time: int | None, accused: frozenset[str]) -> WitnessSight:
+        sight, witness = place.sight, place.witness
+        convicted = witness.key.name in accused
+        return WitnessSight(
+            name=witness.name,
+            party=witness.key.name,
+            size=None if sight is None else sight.size,
+            time=None if sight is None else sight.time,
+            stated=place.stated,
+            seen_ms=place.seen_ms,
+            on_branch=place.on_branch,
+            counts=not convicted and sight is not None and time is not None and sight.time >= time,
+            convicted=convicted,
+            polled=(origin, witness.name) in self._polled,
+            outcomes=dict(place.outcomes),
+        )
+
+    async def _judge(self, origin: bytes) -> list[tuple[bytes, _Place, StoredSight]]:
+        found: list[tuple[bytes, _Place, StoredSight]] = []
+        for place in self._places[origin].values():
+            for statement in [one for one in (place.first, place.last) if one is not None]:
+                lies_there = await self._lies_on_branch(origin, statement)
+                if lies_there is None:
+                    continue
+                _forget(place, statement)
+                if not lies_there:
+                    place.beside = max(place.beside, statement.stated)
+                elif place.sight is None or statement.time >= place.sight.time:
+                    found.append((origin, place, statement))
+        return list({(one[0], one[1].witness.name): one for one in found}.values())
+
+    async def _lies_on_branch(self, origin: bytes, statement: StoredSight) -> bool | None:
+        signed = self._about.branch(origin).signed
+        if signed is None or statement.size > signed.size:
+            return None
+        if statement.size == signed.size:
+            return statement.root_hash == signed.root_hash
+        try:
+            return await self._about.root_at(origin, statement.size) == statement.root_hash
+        except MissingTile:
+            return None
+
+    def _heard(self, origin: bytes, time: int) -> list[tuple[PolicyWitness, bytes]]:
+        accused = self._about.accused()
+        return [
+            (place.witness, place.sight.note)
+            for place in self._places[origin].values()
+            if place.sight is not None and place.sight.time >= time and place.witness.key.name not in accused
+        ]
+
+    def _certify(
+        self, origin: bytes, time: int, raw: bytes, heard: list[tuple[PolicyWitness, bytes]]
+    ) -> bytes | None:
+        log, read = self._site(origin).log, self._site(origin).mirror.read
+        try:
+            frontier = _with_observer(raw, log.keys)
+            statements = [open_checkpoint(note, (witness.key,)) for witness, note in heard]
+            made = certify(log.policy, time, self.liars, frontier, statements, lambda old, new: prove(old, new, read))
+            judge(made, log.policy, log.keys).require()
+        except (TlogError, MissingTile, ValueError) as error:
+            _log.warning("no completeness certificate can be made", origin=log.origin, reason=type(error).__name__)
+            return None
+        return made.format()

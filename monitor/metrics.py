@@ -26,7 +26,7 @@ class MonitorMetrics:
         )
         self._pending = metrics.gauges("monitor_pending_heads", "Signed heads not yet explained", "origin", names)
         self._convicted = metrics.gauges("monitor_convictions", "Evidence against the log", "origin", names)
-        self._alarms = metrics.gauges("monitor_open_alarms", "Kinds of alarm that are open", "origin", names)
+        self._alarms = metrics.gauges("monitor_open_alarms", "Alarms about the log that are open", "origin", names)
         self._testimony = metrics.gauges("monitor_testimony", "Testimony of peers that is held", "origin", names)
         self._dropped = metrics.gauge("monitor_dropped_messages", "Messages that peers were too slow to take")
 
@@ -58,7 +58,7 @@ class MonitorMetrics:
             self._confirmed[name].set_function(partial(_confirmed, site))
             self._pending[name].set_function(partial(_pending, monitor, origin))
             self._convicted[name].set_function(partial(_convicted, monitor, origin))
-            self._alarms[name].set_function(partial(_alarms, site))
+            self._alarms[name].set_function(partial(_alarms, monitor, name))
             self._testimony[name].set_function(partial(_testimony, monitor, origin))
 
 
@@ -94,5 +94,5 @@ def _testimony(monitor: Monitor, origin: bytes) -> float:
     return len(monitor.gossip.state.testimony.get(origin, ()))
 
 
-def _alarms(site: Site) -> float:
-    return len(site.open_alarms)
+def _alarms(monitor: Monitor, origin: str) -> float:
+    return len(monitor.alarms.about(origin))

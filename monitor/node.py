@@ -66,17 +66,18 @@ from gossip.envelope import peer_id
 from gossip.shell import Gossip
 from gossip.testimony import UNSERVED as UNSERVED_KIND
 from gossip.testimony import Testimony
-from monitor.core import (
+from monitor.alarms.book import Alarms
+from monitor.alarms.core import Key
+from monitor.alarms.kinds import (
     BAD_CHECKPOINT,
     CLOCK_AHEAD,
     CLOCK_BEHIND,
     LOG_STALE,
     LOG_UNREACHABLE,
-    MAX_AHEAD_SECONDS,
     MIRROR_FULL,
-    UNREACHABLE_SECONDS,
     WITNESS_CONFLICT,
 )
+from monitor.core import MAX_AHEAD_SECONDS, UNREACHABLE_SECONDS
 from monitor.errands import Errands
 from monitor.ledger import Ledger, ahead
 from monitor.notebook import Notebook
@@ -107,6 +108,8 @@ from tlog.signed_checkpoint import SignedCheckpoint
 ADOPTIONS_UNTIL_PRUNED = 64  # of heads that the branch has passed
 REFRESH_SECONDS = 10  # between two observer signatures of the same tree: a view is at most this much older than a poll
 
+SHOWS_LESS = "the log shows less"
+
 
 @dataclass(frozen=True, slots=True)
 class Testifier:
@@ -122,6 +125,7 @@ class Monitor:
     def __init__(
         self,
         store: MonitorStore,
+        alarms: Alarms,
         register: DatabaseRegister,
         observer: Signer,
         clock: Clock,
@@ -131,6 +135,7 @@ class Monitor:
     ) -> None:
         self.sites: dict[bytes, Site] = {}
         self.store = store
+        self.alarms = alarms
         self.observer = observer
         self._register = register
         self._clock = clock
@@ -150,10 +155,6 @@ class Monitor:
 
     async def resume(self) -> None:
         """Take up what was open when the program ended last."""
-        for alarm in await self.store.open_alarms():
-            site = self.sites.get(origin_id(alarm.origin))
-            if site is not None:
-                site.open_alarms.add(alarm.kind)
         for origin, site in self.sites.items():
             for evidence in await self.ledger.load(site.log.origin, self._keys(site.log)):
                 await self.gossip.dispatch(Contradicted(origin, evidence))
@@ -233,21 +234,12 @@ class Monitor:
             await self._compare_with_shown(site, origin, shown.head)
 
     async def alarm(self, kind: str, origin: bytes, subject: str) -> None:
-        """Raise an alarm, here and in the log file."""
-        site = self.sites[origin]
-        site.open_alarms.add(kind)
-        if await self.store.raise_alarm(kind, site.log.origin, subject, self._clock.now_ms()):
-            _log.warning("alarm", kind=kind, origin=site.log.origin, subject=subject)
+        """Raise an alarm about a log."""
+        await self.alarms.hold(Key(kind, self._name(origin), subject), evidence=subject if kind == CONVICTED else None)
 
     async def clear(self, kind: str, origin: bytes, subject: str = "") -> None:
         """Clear the alarms of a kind about a log, all or those whose subject begins like this."""
-        site = self.sites[origin]
-        if kind in site.open_alarms:
-            cleared, left = await self.store.clear_alarms(kind, site.log.origin, self._clock.now_ms(), subject)
-            if not left:
-                site.open_alarms.discard(kind)
-            if cleared:
-                _log.info("alarm cleared", kind=kind, origin=site.log.origin)
+        await self.alarms.clear(kind, self._name(origin), subject)
 
     def turn_over(self) -> None:
         """A turn of the machine has ended: the next flush writes down what it remembered."""
@@ -406,9 +398,9 @@ class Monitor:
             return
         if shown.size < branch.size:
             # Not the size that it shows: a log that shows another one each time would fill the list of alarms.
-            await self.alarm(LOG_STALE, origin, f"the log shows less than the {branch.size} entries it showed before")
+            await self.alarm(LOG_STALE, origin, f"{SHOWS_LESS} than the {branch.size} entries it showed before")
             return
-        await self.clear(LOG_STALE, origin)
+        await self.clear(LOG_STALE, origin, SHOWS_LESS)
         if shown == branch.signed.head:
             site.confirmed = self._clock.now()
             if site.confirmed - site.signed_at >= REFRESH_SECONDS:

@@ -1,6 +1,6 @@
 """One log with everything that belongs to it here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gossip.core import Log
 from monitor.core import UNREACHABLE_SECONDS
@@ -26,7 +26,6 @@ class Site:
     signed_at: int = 0
     adopted: int = 0
     reviewed: int = -1
-    open_alarms: set[str] = field(default_factory=set)
 
     def is_reached(self, now: int) -> bool:
         """Tell whether the log has answered lately."""

@@ -1,4 +1,4 @@
-"""What a monitor keeps in its database: branches, every signed head it was shown, evidence and alarms.
+"""What a monitor keeps in its database: branches, every signed head it was shown, evidence and testimony.
 
 A branch moves in the transaction that moves the observer's register, so the two never disagree. A head is written down
 before it is acted on, with the log's signature: whoever signed it can be held to it for ever. Times are milliseconds of
@@ -40,7 +40,6 @@ MAX_UNSETTLED = 4096  # heads per log that no branch explains: a log that signs 
 MAX_SETTLED = 1024  # heads per log on its branch, the newest: the branch vouches for the others
 REVIEW_BATCH = 256  # unsettled heads judged at a time
 MAX_KEPT_TESTIMONY = 64  # per log: of sixteen peers as many as the machine takes of one
-MAX_ALARMS = 1000  # shown at once, the newest
 
 METADATA = MetaData(info={"schema": "sameview-monitor", "version": 3})
 
@@ -116,17 +115,6 @@ DELIVERY = Table(
     Column("done", Boolean, nullable=False, comment="taken, or refused for good; what has no such row is brought"),
 )
 
-ALARM = Table(
-    "alarm",
-    METADATA,
-    Column("kind", String, primary_key=True),
-    Column("origin", String, primary_key=True),
-    Column("subject", String, primary_key=True),
-    Column("raised_ms", BigInteger, primary_key=True),
-    Column("last_seen_ms", BigInteger, nullable=False),
-    Column("cleared_ms", BigInteger, comment="NULL while the reason lasts"),
-)
-
 add_register_tables(METADATA)
 
 
@@ -166,18 +154,6 @@ class StoredEvidence:
     bundle: bytes
     first_seen_ms: int
     convicted_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAlarm:
-    """An alarm, open or cleared."""
-
-    kind: str
-    origin: str
-    subject: str
-    raised_ms: int
-    last_seen_ms: int
-    cleared_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,51 +417,6 @@ class MonitorStore:
 
         return await self._database.write(work)
 
-    async def raise_alarm(self, kind: str, origin: str, subject: str, now_ms: int) -> bool:
-        """Open an alarm, or note that an open one is still right; True if it is new."""
-
-        async def work(connection: AsyncConnection) -> bool:
-            same = and_(ALARM.c.kind == kind, ALARM.c.origin == origin, ALARM.c.subject == subject)
-            open_ = and_(same, _is_open())
-            seen = await connection.execute(update(ALARM).where(open_).values(last_seen_ms=now_ms))
-            if seen.rowcount:
-                return False
-            await connection.execute(delete(ALARM).where(and_(same, ALARM.c.raised_ms == now_ms)))
-            row = {"kind": kind, "origin": origin, "subject": subject, "raised_ms": now_ms, "last_seen_ms": now_ms}
-            await connection.execute(insert(ALARM).values(row))
-            return True
-
-        return await self._database.write(work)
-
-    async def clear_alarms(self, kind: str, origin: str, now_ms: int, subject: str = "") -> tuple[int, int]:
-        """Close open alarms of a kind about a log whose subject begins so; return how many, and how many are left."""
-
-        async def work(connection: AsyncConnection) -> tuple[int, int]:
-            open_ = and_(ALARM.c.kind == kind, ALARM.c.origin == origin, _is_open())
-            meant = and_(open_, ALARM.c.subject.startswith(subject, autoescape=True))
-            cleared = await connection.execute(update(ALARM).where(meant).values(cleared_ms=now_ms))
-            left = await connection.execute(select(func.count()).select_from(ALARM).where(open_))
-            return cleared.rowcount, left.scalar_one()
-
-        return await self._database.write(work)
-
-    async def open_alarms(self) -> list[StoredAlarm]:
-        """The alarms whose reason lasts."""
-
-        async def work(connection: AsyncConnection) -> list[StoredAlarm]:
-            return [StoredAlarm(*row) for row in await connection.execute(select(ALARM).where(_is_open()))]
-
-        return await self._database.read(work)
-
-    async def alarms(self) -> list[StoredAlarm]:
-        """The newest alarms, open ones and cleared ones."""
-
-        async def work(connection: AsyncConnection) -> list[StoredAlarm]:
-            newest = select(ALARM).order_by(ALARM.c.raised_ms.desc(), ALARM.c.kind, ALARM.c.subject)
-            return [StoredAlarm(*row) for row in await connection.execute(newest.limit(MAX_ALARMS))]
-
-        return await self._database.read(work)
-
     async def _heads(self, where: ColumnElement[bool], limit: int | None) -> list[StoredHead]:
         async def work(connection: AsyncConnection) -> list[StoredHead]:
             rows = select(HEAD).where(where).order_by(HEAD.c.size, HEAD.c.root_hash).limit(limit)
@@ -561,10 +492,6 @@ async def _answer_delivery(
     values = {"status": status, "refusals": refusals, "answered_ms": now_ms, "done": done}
     await connection.execute(insert(DELIVERY).values(evidence_id=evidence_id, witness=witness, **values))
     return done
-
-
-def _is_open() -> ColumnElement[bool]:
-    return ALARM.c.cleared_ms.is_(None)
 
 
 def _is_head(origin: str, size: int, root_hash: bytes) -> ColumnElement[bool]:

@@ -6,7 +6,8 @@ Times are Unix milliseconds, hashes are base64 as in checkpoints, ids are hexade
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gossip.core import CONVICTED, origin_id
+from gossip.core import origin_id
+from monitor.alarms.book import document
 from monitor.config import NamedPeer
 from monitor.node import Monitor
 from monitor.store import StoredHead
@@ -46,18 +47,14 @@ class Views:
         """The newest alarms; about a conviction also when both statements had been seen, and when they convicted."""
         evidence = {item.id.hex(): item for item in await self.monitor.store.evidence()}
         documents: list[Document] = []
-        for alarm in await self.monitor.store.alarms():
-            proof = evidence.get(alarm.subject) if alarm.kind == CONVICTED else None
+        for alarm in await self.monitor.alarms.all():
+            proof = evidence.get(alarm.evidence or "")
             documents.append(
                 {
-                    "kind": alarm.kind,
-                    "origin": alarm.origin,
-                    "subject": alarm.subject,
-                    "first_seen_ms": proof.first_seen_ms if proof else alarm.raised_ms,
-                    "last_seen_ms": alarm.last_seen_ms,
-                    "cleared_ms": alarm.cleared_ms,
+                    **document(alarm),
+                    "first_seen_ms": proof.first_seen_ms if proof else alarm.since_ms,
                     "convicted_ms": proof.convicted_ms if proof else None,
-                    "evidence": alarm.subject if proof else None,
+                    "evidence": alarm.evidence if proof else None,
                 }
             )
         return documents

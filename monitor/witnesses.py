@@ -23,8 +23,8 @@ import trio
 from msgspec import Meta
 
 from gossip.core import EvidenceShown, MissingTile, origin_id
+from monitor.alarms.kinds import EVIDENCE_REFUSED, WITNESS_CONFLICT
 from monitor.config import NamedWitness
-from monitor.core import EVIDENCE_REFUSED, WITNESS_CONFLICT
 from monitor.node import Monitor
 from monitor.sources.source import Fetch
 from monitor.store import StoredEvidence

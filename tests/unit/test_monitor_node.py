@@ -126,7 +126,7 @@ class Bench:
 
     async def alarms(self) -> list[tuple[str, bool]]:
         """Kinds of alarm, and whether they are open."""
-        return [(alarm.kind, alarm.cleared_ms is None) for alarm in await self.monitor.store.alarms()]
+        return [(alarm.kind, alarm.cleared_ms is None) for alarm in await self.monitor.alarms.all()]
 
     def frontier_time(self) -> int | None:
         """When the observer signed the frontier."""
