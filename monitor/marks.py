@@ -1,13 +1,37 @@
-"""How far a monitor can prove that it has seen everything: the completeness watermark of each log, as plain values.
+"""How far a monitor can prove that it has seen everything: the completeness watermark of each log.
 
 A mark claims: if at most ``liars`` parties of the policy lie, every checkpoint that a client following the policy
 accepted, with all its cosignatures of before ``time``, is a prefix of this monitor's branch. specs/completeness.md
-proves it. What a mark rests on are the heads that the witnesses showed of themselves: one sight for each.
+proves it. What a mark rests on are the statements of the witnesses, wherever they were met: one sight for each, the
+newest that lies on the branch.
+
+A statement that is ahead of the branch waits until the branch has grown; one that lies beside it counts for nothing
+here, and convicts somebody elsewhere. What a witness signed in the future counts from when it was received.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
+
+import structlog
+import trio
+
+from gossip.core import Branch, MissingTile
+from monitor.arithmetic import arithmetic
+from monitor.ledger import key_id
+from monitor.sights import SightStore, StoredSight
+from monitor.site import Site
+from runtime.signers import Signer
+from tlog.completeness import certify, judge, watermark
+from tlog.errors import TlogError
+from tlog.note import Note
+from tlog.policy import Policy, PolicyWitness
+from tlog.proofs import prove_consistency
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+
+GATHERING_SECONDS = 0.5  # statements of that time are judged and written down together
 
 
 class Outcome(StrEnum):
@@ -76,6 +100,11 @@ class Grounds(Protocol):
         """The logs."""
         ...
 
+    @property
+    def observer(self) -> Signer:
+        """Who states what the monitor sees."""
+        ...
+
     def branch(self, origin: bytes) -> Branch:
         """The branch of a log."""
         ...
@@ -99,38 +128,29 @@ class _Place:
 
     witness: PolicyWitness
     sight: StoredSight | None = None
-    first: StoredSight | None = None
-    """The statement that has waited for the branch for longest: were it replaced, a fast log would never be reached."""
-    last: StoredSight | None = None
-    beside: int = 0
-    """When it last stated a tree that is none of ours; 0 if never."""
+    newest: StoredSight | None = None
+    on_branch: bool | None = None
+    """Whether the newest statement lies on the branch, as far as that is known."""
+    waiting: list[StoredSight] = field(default_factory=list)
+    """What is to be judged: the first statement that came, and the last. The first one stays, or a log that always is
+    ahead of us would never be caught up with."""
     seen_ms: int | None = None
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
-    @property
-    def stated(self) -> int | None:
-        known = [one.stated for one in (self.sight, self.first, self.last) if one is not None]
-        return max((*known, self.beside), default=None) or None
-
-    @property
-    def on_branch(self) -> bool | None:
-        stated = self.stated
-        if stated is None or (self.sight is not None and self.sight.stated == stated):
-            return None if stated is None else True
-        return False if self.beside == stated else None
-
-    def waits(self, statement: StoredSight) -> bool:
+    def take(self, statement: StoredSight) -> bool:
         """Let a statement wait to be judged, unless it says nothing new."""
-        if self.sight is not None and statement.stated <= self.sight.stated:
+        if self.newest is not None and not _is_newer(statement, self.newest):
             return False
-        newest = self.last or self.first
-        if newest is not None and statement.stated <= newest.stated:
-            return False
-        if self.first is None:
-            self.first = statement
-        else:
-            self.last = statement
+        self.newest, self.on_branch = statement, None
+        self.waiting = [*self.waiting[:1], statement]
         return True
+
+    def judged(self, statement: StoredSight, on_branch: bool) -> bool:
+        """Note where a statement lies; tell whether it is the newest one there."""
+        self.waiting.remove(statement)
+        if statement is self.newest:
+            self.on_branch = on_branch
+        return on_branch and (self.sight is None or _is_newer(statement, self.sight))
 
 
 class Marks:
@@ -154,7 +174,7 @@ class Marks:
         stored = {(one.origin, one.key): one for one in await self._store.all()}
         for origin, site in grounds.sites.items():
             self._places[origin] = {
-                witness.name: _Place(witness, stored.get((site.log.origin, key_id(witness.key))))
+                witness.name: _resumed(witness, stored.get((site.log.origin, key_id(witness.key))))
                 for witness in site.log.policy.witnesses
             }
 
@@ -174,7 +194,7 @@ class Marks:
         news = False
         for place in self._places.get(origin, {}).values():
             statement = _statement(place.witness, signed, now)
-            if statement is not None and place.waits(statement):
+            if statement is not None and place.take(statement):
                 news = True
         if news:
             self.look_again(origin)
@@ -182,7 +202,7 @@ class Marks:
 
     def look_again(self, origin: bytes) -> None:
         """Have what waits judged: there is more of it, or the branch has grown."""
-        if any(place.first or place.last for place in self._places.get(origin, {}).values()):
+        if any(place.waiting for place in self._places.get(origin, {}).values()):
             self._open[origin] = None
             self._wake.set()
 
@@ -196,12 +216,14 @@ class Marks:
     async def settle(self) -> None:
         """Judge what waits, write down what lies on a branch, and let it count then."""
         origins, self._open, self._wake = list(self._open), {}, trio.Event()
-        found = [one for origin in origins for one in await self._judge(origin)]
-        if found:
-            await self._store.keep([sight for _, _, sight in found])
-        for origin, place, sight in found:
-            place.sight = sight
-            self._versions[origin] += 1
+        found = {origin: await self._judge(origin) for origin in origins}
+        sights = [sight for one in found.values() for _, sight in one]
+        if sights:
+            await self._store.keep(sights)
+        for origin, one in found.items():
+            for place, sight in one:
+                place.sight = sight
+            self._versions[origin] += bool(one)
 
     def current(self, origin: bytes) -> Mark:
         """The mark of a log now."""
@@ -264,7 +286,7 @@ class Marks:
             party=witness.key.name,
             size=None if sight is None else sight.size,
             time=None if sight is None else sight.time,
-            stated=place.stated,
+            stated=None if place.newest is None else place.newest.stated,
             seen_ms=place.seen_ms,
             on_branch=place.on_branch,
             counts=not convicted and sight is not None and time is not None and sight.time >= time,
@@ -273,19 +295,17 @@ class Marks:
             outcomes=dict(place.outcomes),
         )
 
-    async def _judge(self, origin: bytes) -> list[tuple[bytes, _Place, StoredSight]]:
-        found: list[tuple[bytes, _Place, StoredSight]] = []
+    async def _judge(self, origin: bytes) -> list[tuple[_Place, StoredSight]]:
+        found: list[tuple[_Place, StoredSight]] = []
         for place in self._places[origin].values():
-            for statement in [one for one in (place.first, place.last) if one is not None]:
-                lies_there = await self._lies_on_branch(origin, statement)
-                if lies_there is None:
-                    continue
-                _forget(place, statement)
-                if not lies_there:
-                    place.beside = max(place.beside, statement.stated)
-                elif place.sight is None or statement.time >= place.sight.time:
-                    found.append((origin, place, statement))
-        return list({(one[0], one[1].witness.name): one for one in found}.values())
+            newest: StoredSight | None = None
+            for statement in list(place.waiting):
+                on_branch = await self._lies_on_branch(origin, statement)
+                if on_branch is not None and place.judged(statement, on_branch):
+                    newest = statement
+            if newest is not None:
+                found.append((place, newest))
+        return found
 
     async def _lies_on_branch(self, origin: bytes, statement: StoredSight) -> bool | None:
         signed = self._about.branch(origin).signed
@@ -306,16 +326,44 @@ class Marks:
             if place.sight is not None and place.sight.time >= time and place.witness.key.name not in accused
         ]
 
-    def _certify(
-        self, origin: bytes, time: int, raw: bytes, heard: list[tuple[PolicyWitness, bytes]]
-    ) -> bytes | None:
+    def _certify(self, origin: bytes, time: int, raw: bytes, heard: list[tuple[PolicyWitness, bytes]]) -> bytes | None:
         log, read = self._site(origin).log, self._site(origin).mirror.read
         try:
-            frontier = _with_observer(raw, log.keys)
+            frontier = open_checkpoint(raw, (*log.keys, self._about.observer.vkey)).verified_only()
             statements = [open_checkpoint(note, (witness.key,)) for witness, note in heard]
-            made = certify(log.policy, time, self.liars, frontier, statements, lambda old, new: prove(old, new, read))
+            made = certify(
+                log.policy, time, self.liars, frontier, statements, lambda old, new: prove_consistency(old, new, read)
+            )
             judge(made, log.policy, log.keys).require()
         except (TlogError, MissingTile, ValueError) as error:
             _log.warning("no completeness certificate can be made", origin=log.origin, reason=type(error).__name__)
             return None
         return made.format()
+
+
+def _resumed(witness: PolicyWitness, sight: StoredSight | None) -> _Place:
+    return _Place(witness, sight, sight, None if sight is None else True)
+
+
+def _is_newer(one: StoredSight, other: StoredSight) -> bool:
+    """Tell whether a statement says more than another one of the same key.
+
+    What was signed in the future counts from when it was received, once: shown again, it is still that old.
+    """
+    if (one.stated, one.size, one.root_hash) == (other.stated, other.size, other.root_hash):
+        return False
+    return (one.time, one.size) > (other.time, other.size)
+
+
+def _statement(witness: PolicyWitness, signed: SignedCheckpoint, now: int) -> StoredSight | None:
+    """Take out of a head what one witness states by it; None if it states nothing."""
+    signature = signed.signed_by(witness.key)
+    # SPEC: CS-20 A cosignature with time 0 says nothing about the largest tree. And a log does not witness itself.
+    if signature is None or not signature.timestamp or witness.key.name == signed.origin:
+        return None
+    note = Note(signed.note.text, (signature.line,)).format()
+    time, head = min(signature.timestamp, now), signed.head
+    return StoredSight(signed.origin, key_id(witness.key), time, signature.timestamp, head.size, head.root_hash, note)
+
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
