@@ -5,7 +5,7 @@ its own where a policy cannot name them, because a log's key is not called as it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from gossip.core import Log
 from gossip.core.links import LINKS
 from gossip.shell import Peer
 from gossip.testimony import MAX_VANTAGE_BYTES
+from monitor.limits import AlarmLimits, ArchiveLimits
 from runtime.config import load, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
@@ -31,6 +32,7 @@ MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witnesses
 MIN_INTERVAL = 0.05  # seconds: below it a test would only measure its own polling
 MIN_UNSERVED = 1.0  # seconds: less is a slow log, not one that withholds
 MAX_UNSERVED = 30 * 86_400.0
+MAX_CADENCE = 30 * 86_400.0
 MAX_LINKS = 64  # of 128 connections to all servers together; what exceeds eight or twelve links only costs
 EVIDENCE_PATH = "/v1/evidence"
 CONFLICTS_PATH = "/v1/conflicts"
@@ -60,6 +62,10 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     kind: str = "tiles"
     vkeys: list[str] = []
     policy: str = ""
+    cadence: float = 0.0
+    growth: float = 0.0
+    vantage_url: str = ""
+    vantage_proxy: str = ""
 
 
 class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,18 +109,35 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     vantage: str = ""
     links: int = LINKS
     reachable: bool = True
+    alarms: AlarmLimits = AlarmLimits()
+    archive: ArchiveLimits = ArchiveLimits()
     log: list[LogConfig] = []
     witness: list[WitnessConfig] = []
     peer: list[PeerConfig] = []
 
 
 @dataclass(frozen=True, slots=True)
+class Vantage:
+    """A second way to a log: its address there, and the HTTP proxy that leads to it, if one does."""
+
+    url: str
+    proxy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WatchedLog:
-    """A log with the place where it serves its tiles."""
+    """A log with the place where it serves its tiles.
+
+    ``cadence`` is how many seconds apart it promises new or newly signed checkpoints, ``growth`` how many entries a
+    day are usual; 0 where nobody says.
+    """
 
     log: Log
     url: str
     kind: Kind = Kind.TILES
+    cadence: float = 0.0
+    growth: float = 0.0
+    vantage: Vantage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +182,8 @@ class MonitorSettings:
     unserved_seconds: float = 600.0
     vantage: str = ""
     links: int = LINKS
+    alarms: AlarmLimits = field(default_factory=AlarmLimits)
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
 def read_settings(path: Path) -> MonitorSettings:
@@ -201,6 +226,8 @@ def read_settings(path: Path) -> MonitorSettings:
         unserved_seconds=config.unserved_seconds,
         vantage=config.vantage,
         links=config.links,
+        alarms=config.alarms,
+        archive=config.archive,
     )
 
 
@@ -212,6 +239,9 @@ def _check_numbers(path: Path, config: MonitorConfig) -> None:
         raise UsageError(f"{path}: `unserved_seconds` is not between {MIN_UNSERVED:g} seconds and 30 days")
     if not 1 <= config.links <= MAX_LINKS:
         raise UsageError(f"{path}: `links` is not between 1 and {MAX_LINKS}")
+    for table, fault in (("alarms", config.alarms.fault()), ("archive", config.archive.fault())):
+        if fault is not None:
+            raise UsageError(f"{path}: `{fault}` in `[{table}]` is too small or too large")
     _check_vantage(path, config.vantage)
     if config.mirror_bytes < 0 or config.liars < 0:
         raise UsageError(f"{path}: `mirror_bytes` and `liars` cannot be negative")
@@ -284,7 +314,21 @@ def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog
     if not all(is_log_key(key, origin) for key in keys):
         raise UsageError(f"{where}: an ML-DSA-44 key has to bear the origin as its name: no evidence could accuse it")
     log = Log(origin, tuple(dict.fromkeys(keys)), own)
-    return WatchedLog(log, _checked_url(f"{where}: `url`", entry.url), Kind(entry.kind))
+    if not (0 <= entry.cadence <= MAX_CADENCE and entry.growth >= 0):
+        raise UsageError(f"{where}: `cadence` is more than 30 days, or it or `growth` is negative")
+    url = _checked_url(f"{where}: `url`", entry.url)
+    vantage = _vantage(where, entry, url)
+    return WatchedLog(log, url, Kind(entry.kind), entry.cadence, entry.growth, vantage)
+
+
+def _vantage(where: str, entry: LogConfig, url: str) -> Vantage | None:
+    if not entry.vantage_url and not entry.vantage_proxy:
+        return None
+    proxy = _checked_url(f"{where}: `vantage_proxy`", entry.vantage_proxy) if entry.vantage_proxy else ""
+    other = _checked_url(f"{where}: `vantage_url`", entry.vantage_url) if entry.vantage_url else url
+    if other == url and not proxy:
+        raise UsageError(f"{where}: `vantage_url` is the same as `url`: name another address, or a `vantage_proxy`")
+    return Vantage(other, proxy)
 
 
 def _peers(path: Path, config: MonitorConfig, own: VerifierKey) -> tuple[NamedPeer, ...]:

@@ -50,8 +50,9 @@ class Response:
 class Client:
     """Keeps connections between fetches; use it with ``async with``, from any number of tasks."""
 
-    def __init__(self, user_agent: str = USER_AGENT) -> None:
+    def __init__(self, user_agent: str = USER_AGENT, proxy: str | None = None) -> None:
         self._httpx = httpx.AsyncClient(
+            proxy=proxy,
             trust_env=False,  # a proxy or a .netrc of the environment is not ours to use
             follow_redirects=False,  # the configured server answers, or nobody does
             cookies=CookieJar(

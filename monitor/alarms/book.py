@@ -21,8 +21,6 @@ from runtime.database import Database
 
 MAX_SHOWN = 1000  # alarms in a list, the newest
 MAX_OPEN = 64  # of one kind about one log: who signs tree after tree that nobody sees tells nothing new
-MAX_KEPT = 10_000  # alarms that ended; some 3 MB
-KEPT_DAYS = 400  # after they ended: a little more than a year, to compare with
 SEEN_MS = 60_000  # how often it is written down that an alarm still holds
 DAY_MS = 86_400_000
 
@@ -139,8 +137,8 @@ class Alarms:
             for alarm in await self._database.read(work)
         ]
 
-    async def prune(self, keep: int = MAX_KEPT, days: int = KEPT_DAYS) -> None:
-        """Forget alarms that ended long ago, and the oldest of too many."""
+    async def prune(self, keep: int, days: int) -> None:
+        """Forget alarms that ended so many days ago, and the oldest of too many."""
         before_ms = self._clock.now_ms() - days * DAY_MS
         ended = ALARM.c.cleared_ms.is_not(None)
         last = select(ALARM.c.cleared_ms).where(ended).order_by(ALARM.c.cleared_ms.desc()).offset(keep).limit(1)

@@ -22,6 +22,7 @@ from monitor.alarms.kinds import (
     WATERMARK_STALE,
     WITNESS_LAG,
 )
+from monitor.limits import AlarmLimits
 from monitor.marks import WitnessSight
 
 DAY_SECONDS = 86_400
@@ -33,20 +34,6 @@ CALM_SECONDS = 60  # a reason that comes and goes is one alarm
 JUMP_CALM_SECONDS = 3600  # a jump is over at once, and somebody should still see it
 MET_INTERVALS = 10  # times the number of peers: a peer that picks us at random misses us for so long once in 10^8
 LISTED = 3  # logs that a sentence names
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """When something is worth an alarm: ``[alarms]`` of the configuration. Times are seconds."""
-
-    log_stale: float = 3.0  # cadences
-    watermark_stale: float = 900.0
-    witness_lag: float = 600.0
-    peer_lag: float = 3.0  # gossip intervals
-    size_jump: float = 100.0  # times the expected growth
-    size_jump_least: int = 1000  # entries: what a small log grows by in a burst is no jump
-    policy_degraded: float = 120.0
-    vantage_split: float = 600.0
 
 
 # What is known.
@@ -172,7 +159,7 @@ class Cleared:
 Change = Raised | Cleared
 
 
-def watch(memory: Memory, facts: Facts, limits: Thresholds) -> tuple[Memory, tuple[Change, ...]]:
+def watch(memory: Memory, facts: Facts, limits: AlarmLimits) -> tuple[Memory, tuple[Change, ...]]:
     """Take a look: return what to remember until the next one, and which alarms hold or end."""
     if abs(facts.stepped) > STEP_SECONDS:
         memory = Memory(memory.open, memory.holding, memory.calm, facts.now_ms)
@@ -199,7 +186,7 @@ def watch(memory: Memory, facts: Facts, limits: Thresholds) -> tuple[Memory, tup
     return Memory(frozenset(open_), holding, calm, memory.stepped_ms), tuple(changes)
 
 
-def findings(facts: Facts, limits: Thresholds) -> list[Finding]:
+def findings(facts: Facts, limits: AlarmLimits) -> list[Finding]:
     """Apply every rule."""
     found = [_clock_stepped(facts)]
     for log in facts.logs:
@@ -240,14 +227,14 @@ def _clock_stepped(facts: Facts) -> Finding:
     return Finding(key, moved, f"moved {way} by {lasting(abs(facts.stepped))}", calm=STEP_SHOWN_SECONDS)
 
 
-def _log_stale(log: LogFacts, limits: Thresholds) -> Iterable[Finding]:
+def _log_stale(log: LogFacts, limits: AlarmLimits) -> Iterable[Finding]:
     if log.cadence and log.quiet is not None:
         detail = f"for {lasting(log.quiet)}, where one every {lasting(log.cadence)} is declared"
         stale = log.quiet > limits.log_stale * log.cadence
         yield Finding(Key(LOG_STALE, log.origin, "no new checkpoint"), stale, detail, since=log.quiet)
 
 
-def _claims(log: LogFacts, limits: Thresholds) -> Iterable[Finding]:
+def _claims(log: LogFacts, limits: AlarmLimits) -> Iterable[Finding]:
     claim = log.claim
     if claim is None or claim.minq <= claim.liars:
         return  # a policy that allows no claim was refused, or accepted, when the configuration was read
@@ -265,7 +252,7 @@ def _claims(log: LogFacts, limits: Thresholds) -> Iterable[Finding]:
     yield Finding(Key(POLICY_DEGRADED, log.origin, "the witnesses heard"), thin, detail, after=limits.policy_degraded)
 
 
-def _size_jump(log: LogFacts, limits: Thresholds) -> Iterable[Finding]:
+def _size_jump(log: LogFacts, limits: AlarmLimits) -> Iterable[Finding]:
     grown = log.growth
     if grown is None or not grown.base:
         return  # what a log had when it was first seen is no growth
@@ -276,14 +263,14 @@ def _size_jump(log: LogFacts, limits: Thresholds) -> Iterable[Finding]:
     yield Finding(Key(SIZE_JUMP, log.origin, "growth"), jumped, detail, calm=JUMP_CALM_SECONDS, wall=True)
 
 
-def _vantage(log: LogFacts, limits: Thresholds) -> Iterable[Finding]:
+def _vantage(log: LogFacts, limits: AlarmLimits) -> Iterable[Finding]:
     if log.vantage is not None:
         detail = f"a tree seen from elsewhere is not explained for {lasting(log.vantage)}"
         split = log.vantage > limits.vantage_split
         yield Finding(Key(VANTAGE_SPLIT, log.origin, "the second vantage"), split, detail, since=log.vantage)
 
 
-def _witness_lag(witness: WitnessFacts, limits: Thresholds) -> Iterable[Finding]:
+def _witness_lag(witness: WitnessFacts, limits: AlarmLimits) -> Iterable[Finding]:
     if not witness.behind:
         return
     key = Key(WITNESS_LAG, "", f"the witness {witness.name}")
@@ -298,7 +285,7 @@ def _witness_lag(witness: WitnessFacts, limits: Thresholds) -> Iterable[Finding]
         yield Finding(key, bool(unheard), detail, after=limits.witness_lag)
 
 
-def _peer_lag(peer: PeerFacts, facts: Facts, limits: Thresholds) -> Finding:
+def _peer_lag(peer: PeerFacts, facts: Facts, limits: AlarmLimits) -> Finding:
     key = Key(PEER_LAG, "", f"the peer {peer.name}")
     silence = max(limits.peer_lag, MET_INTERVALS * len(facts.peers)) * facts.interval
     if peer.silent > silence:
