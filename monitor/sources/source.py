@@ -4,7 +4,7 @@ Nothing that comes from here is believed. Entries are hashed and the root is com
 only where a proof made of them leads to a signed root.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +49,14 @@ class Source(Protocol):
     @property
     def entries(self) -> ParseEntries:
         """How the bundles of this kind are read; the bundle is the one that was served."""
+        ...
+
+    def path(self, part: Tile | EntryBundle) -> str:
+        """Return where the log keeps a tile or a bundle: the name under which people find it."""
+        ...
+
+    def complaints(self) -> Sequence[str]:
+        """Tell, once, what was found wrong with served bytes that no tree commits to."""
         ...
 
     async def checkpoint(self) -> bytes:

@@ -91,6 +91,7 @@ def test_what_no_log_serves_is_refused_by_the_name_of_the_entry(data: bytes, wid
 
 
 def test_extensions_are_read_as_others_read_them() -> None:
+    # SPEC: C-4 the leaf index is a number of 40 bits
     cases = json.loads(vector("derived/ct_extensions.json").read_text())["cases"]
     assert {read_index(bytes.fromhex(case["hex"])) == case.get("leaf_index") for case in cases} == {True}
 
@@ -103,6 +104,7 @@ def read_index(extensions: bytes) -> int | None:
 
 
 def test_extensions_come_in_any_order_and_once() -> None:
+    # SPEC: C-3 the order is ignored, and no type occurs twice
     other = b"\x09\x00\x01x"
     assert parse_extensions(other + format_extensions(7)) == parse_extensions(format_extensions(7) + other) == 7
     with pytest.raises(FormatError, match="occurs twice"):
