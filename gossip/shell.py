@@ -136,6 +136,7 @@ class Gossip:
         self._outboxes = {peer.id: _Outbox() for peer in peers}
         self._queues = {peer.id: trio.Lock() for peer in peers}
         self._heard: dict[bytes, int] = {}
+        self._returned = {peer.id: trio.Event() for peer in peers}
         self._host = host
         self._post = post
         self._clock = clock
@@ -355,40 +356,40 @@ class Gossip:
     async def _deliver(self, peer: bytes, url: str) -> None:
         """Send what waits for a peer, as one envelope at a time."""
         outbox = self._outboxes[peer]
-        failures = 0
+        pace = _Pace(self._chance)
         while True:
             await outbox.wait_for_delivery()
             batch = outbox.take()
-            asked = 0.0
             try:
                 await self._exchange(peer, url, batch, EXCHANGE_SECONDS)
-                failures = 0
+                pace.succeeded()
             except Unreachable:
                 outbox.put_back(batch)
-                failures += 1
+                pace.found_nobody()
             except Busy as busy:
                 outbox.put_back(batch)
-                asked = busy.seconds
+                pace.asked_to_wait(busy.seconds)
             except TlogError:
                 # It refused our messages, or its answer is none: the same ones again would fare no better.
-                failures += 1
-            await self._pause(peer, failures, asked)
+                pace.was_refused()
+            await self._pause(peer, pace)
 
     async def _hold_open(self, peer: bytes, url: str) -> None:
         """Always have a request at the peer, for it to answer when it has something to say."""
-        failures = 0
+        pace = _Pace(self._chance)
         while True:
             while peer not in self.state.outbound:
                 await self._changed.wait()
-            asked = 0.0
             try:
                 await self._exchange(peer, url, (), MAX_WAIT_SECONDS + EXCHANGE_SECONDS)
-                failures = 0
-            except (Unreachable, TlogError):
-                failures += 1
+                pace.succeeded()
+            except Unreachable:
+                pace.found_nobody()
             except Busy as busy:
-                asked = busy.seconds
-            await self._pause(peer, failures, asked)
+                pace.asked_to_wait(busy.seconds)
+            except TlogError:
+                pace.was_refused()
+            await self._pause(peer, pace)
 
     async def _exchange(self, peer: bytes, url: str, batch: "Sequence[_Waiting]", seconds: float) -> None:
         """Post one envelope and take its answer into account."""
@@ -409,6 +410,8 @@ class Gossip:
     async def _receive(self, envelope: Envelope, *, answer: bool) -> list[str]:
         messages = tuple(parse_message(value) for value in envelope.messages)
         self._heard[envelope.sender] = self._clock.now_ms()
+        self._returned[envelope.sender].set()
+        self._returned[envelope.sender] = trio.Event()
         # However many envelopes one peer sends, whoever else wants the machine waits for one of them at most.
         async with self._queues[envelope.sender], self._turn:
             turn, refusals = await self._have_turn(Received(envelope.sender, messages, answer))
@@ -421,10 +424,49 @@ class Gossip:
         envelope = Envelope(self._id, peer, self._clock.now_ms(), nonce, in_reply_to, values)
         return seal(envelope, self._key), nonce
 
-    async def _pause(self, peer: bytes, failures: int, asked: float) -> None:
-        """Leave a peer alone: longer after each failure, for as long as it asked for, while its budget is in debt."""
-        longest = min(FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 16), LAST_RETRY_SECONDS) if failures else 0.0
-        await trio.sleep(max(longest * self._chance.uniform(0.5, 1.0), asked, self._budgets[peer].owed(_now_ms())))
+    async def _pause(self, peer: bytes, pace: "_Pace") -> None:
+        """Leave a peer alone: for as long as its pace says, and while its budget is in debt.
+
+        Whoever could not be reached and is heard from meanwhile is back: what waits for it waits no longer.
+        """
+        await trio.sleep(max(pace.shortest, self._budgets[peer].owed(_now_ms())))
+        if pace.seconds > pace.shortest:
+            with trio.move_on_after(pace.seconds - pace.shortest):
+                await self._returned[peer].wait()
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How long to leave a peer alone after a request: longer after each failure, or for as long as it asked for.
+
+    Nothing ends the pause before ``shortest``, which is less than ``seconds`` only if the peer could not be reached.
+    """
+
+    _chance: random.Random
+    _failures: int = 0
+    seconds: float = 0.0
+    shortest: float = 0.0
+
+    def succeeded(self) -> None:
+        self._failures, self.seconds, self.shortest = 0, 0.0, 0.0
+
+    def asked_to_wait(self, seconds: float) -> None:
+        self.seconds = self.shortest = max(seconds, self._longer())
+
+    def was_refused(self) -> None:
+        self._failures += 1
+        self.seconds = self.shortest = self._longer()
+
+    def found_nobody(self) -> None:
+        self._failures += 1
+        self.seconds = self._longer()
+        self.shortest = min(self.seconds, FIRST_RETRY_SECONDS)
+
+    def _longer(self) -> float:
+        if not self._failures:
+            return 0.0
+        longest: float = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures - 1, 16), LAST_RETRY_SECONDS)
+        return longest * self._chance.uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

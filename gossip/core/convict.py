@@ -4,7 +4,7 @@ A log that is convicted keeps its branch as it was: it is frozen, neither follow
 winner between two histories. A convicted witness no longer counts towards any quorum.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -14,6 +14,7 @@ from gossip.core.offers import forget_offer, offered_by
 from gossip.core.state import (
     ANNOUNCED_BYTES,
     CONVICTED,
+    EAGER_LINKS,
     EVIDENCE_NUMBERS,
     MAX_EVIDENCE,
     MAX_JUDGED,
@@ -24,7 +25,7 @@ from gossip.core.state import (
     origin_id,
 )
 from gossip.core.turn import Turn
-from gossip.messages import EvidenceBundle, HaveEvidence, HeldEvidence, Known
+from gossip.messages import EvidenceBundle, HaveEvidence, HeldEvidence
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
 from tlog.evidence import Conviction, Evidence, verified_only, verify_evidence
@@ -121,14 +122,22 @@ def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | 
         branch = turn.state.branch(log.id)
         turn.put(log.id, replace(branch, convicted=(*branch.convicted, conviction.id)))
     turn.emit(Keep(held, evidence))
-    turn.send(turn.links(but=(via, *offered_by(turn.state, conviction.id))), _news(held))
+    _spread(turn, held, via)
     forget_offer(turn, conviction.id)
     turn.emit(Raise(CONVICTED, log.id, conviction.id.hex()))
     return None
 
 
-def _news(held: Held) -> Known:
-    """Small evidence goes out at once; of large evidence its name does, for whoever has it already."""
-    if len(held.bundle) <= ANNOUNCED_BYTES:
-        return EvidenceBundle(EVIDENCE_NUMBERS[held.conviction.type], held.bundle)
-    return HaveEvidence((HeldEvidence(*held.place, held.conviction.id),))
+def _spread(turn: Turn, held: Held, via: bytes | None) -> None:
+    """Send small evidence to some links and its name to the rest, and of large evidence the name alone.
+
+    In a full mesh everybody would get one bundle from everybody. Whoever hears the name before the bundle asks for it.
+    """
+    lacking = tuple(turn.links(but=(via, *offered_by(turn.state, held.conviction.id))))
+    small = len(held.bundle) <= ANNOUNCED_BYTES
+    eager: Sequence[bytes] = lacking if small else ()
+    if len(eager) > EAGER_LINKS:
+        eager = turn.rng.sample(lacking, EAGER_LINKS)
+    turn.send(eager, EvidenceBundle(EVIDENCE_NUMBERS[held.conviction.type], held.bundle))
+    rest = (peer for peer in lacking if peer not in eager)
+    turn.send(rest, HaveEvidence((HeldEvidence(*held.place, held.conviction.id),)))

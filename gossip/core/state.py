@@ -33,6 +33,7 @@ MAX_TESTIMONY = 16  # per log
 MAX_TESTIMONY_OF_ONE = 4  # per log and peer: one peer leaves room for three others
 OFFER_MS = 2000  # an announced bundle that did not come in this time is asked of the next who announced it
 ANNOUNCED_BYTES = 4096  # larger evidence is announced first: a link that has it already is spared the bytes
+EAGER_LINKS = 18  # to which evidence goes unasked, as many as most have in a large federation; others hear its name
 FLAT_EVERY = 30  # exchanges with one peer: then all that is held is compared, whatever the cursors say
 HELD_OPEN_MS = 30_000  # a peer that keeps a request open for 25 seconds is a link even if the interval is short
 UNSERVED_MS = 600_000  # a signed size without tiles or proof for this long is worth an alarm and a testimony

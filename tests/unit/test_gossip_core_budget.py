@@ -23,6 +23,7 @@ from gossip.core import (
 from gossip.core.budget import EVIDENCE, REQUESTS, Kind, checks, spend
 from gossip.core.state import (
     ANNOUNCED_BYTES,
+    EAGER_LINKS,
     EVIDENCE_NUMBERS,
     MAX_JUDGED,
     MAX_OFFERS,
@@ -218,6 +219,19 @@ def test_large_evidence_is_announced_and_small_evidence_is_sent() -> None:
     assert sent(effects, Q) == [HaveEvidence((HeldEvidence(*after.evidence[id_].place, id_),))]
     assert sent(received(after, GetEvidence((id_,)), peer=Q)[1], Q) == [PQ_BUNDLE]
     assert sent(run(monitor(9), EvidenceShown(BUNDLE.bundle))[1], Q) == [BUNDLE]
+
+
+def test_many_links_get_small_evidence_or_its_name_each_one_of_them() -> None:
+    links = tuple(bytes([number]) * 32 for number in range(EAGER_LINKS + 20))
+    chosen = []
+    for seed in (1, 2):
+        after, effects = run(replace(monitor(9), outbound=links), EvidenceShown(BUNDLE.bundle), seed=seed)
+        (id_,) = after.evidence
+        name = HaveEvidence((HeldEvidence(*after.evidence[id_].place, id_),))
+        assert all(sent(effects, link) in ([BUNDLE], [name]) for link in links)
+        chosen.append([link for link in links if sent(effects, link) == [BUNDLE]])
+    assert [len(some) for some in chosen] == [EAGER_LINKS] * 2
+    assert chosen[0] != chosen[1]
 
 
 def offer(*ids: bytes) -> HaveEvidence:

@@ -178,6 +178,35 @@ async def test_retries_come_less_and_less_often(autojump_clock: MockClock) -> No
     assert max(gaps) < 10.1
 
 
+async def test_a_peer_that_is_heard_from_again_is_not_left_waiting(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), (b, host) = node(network, "a"), node(network, "b")
+    network.cut = True
+    async with running(a, b):
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(100)
+        network.cut = False
+        b.send(A, GetHeads(()))
+        await trio.sleep(0.1)
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(0.3)
+    assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)] * 2
+
+
+async def test_a_peer_that_refuses_is_left_alone_although_it_is_heard_from(autojump_clock: MockClock) -> None:
+    network = Network()
+    (a, _), _ = node(network, "a"), node(network, "b")
+    network.status = 400
+    async with running(a):
+        while len(network.posts) < 8:
+            a.send(B, UNKNOWN_HEAD)
+            await trio.sleep(0.1)
+        await a.answer(seal(Envelope(B, A, int(trio.current_time() * 1000), b"n" * 16, None, ()), KEYS["b"]))
+        a.send(B, UNKNOWN_HEAD)
+        await trio.sleep(1)
+    assert len(network.posts) == 8
+
+
 async def test_messages_that_a_peer_refuses_are_not_sent_again(autojump_clock: MockClock) -> None:
     network = Network()
     (a, _), (b, host) = node(network, "a"), node(network, "b")
