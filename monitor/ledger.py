@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from gossip.core.ledger import contradictions
-from gossip.core.staircase import MAX_FOUND, Staircase
+from gossip.core.staircase import MAX_FOUND, Newest, Staircase
 from monitor.notebook import Notebook
 from monitor.store import IndexedStatement, MonitorStore, StoredStatement
 from tlog.errors import TlogError
@@ -85,6 +85,12 @@ class Ledger:
                 gone += [one for one in stair.thin(now) if not any(one in others for *_, others in suspects)]
         self._notebook.state(written, gone)
         return [one for key, statement, numbers in suspects for one in await self._judge(key, statement, numbers)]
+
+    def newest(self, origin: str, key: VerifierKey) -> tuple[Newest, int] | None:
+        """What a key stated last of a log, and when in Unix milliseconds; None if it stated nothing."""
+        stair = self._stairs.get((origin, key_id(key)))
+        found = None if stair is None else stair.newest
+        return None if found is None else (found, found.time * 1000 // _per_second(key))
 
     async def cosigned(self, origin: str, keys: Sequence[VerifierKey], up_to: int) -> list[SignedCheckpoint]:
         """The largest heads up to a size that each of these keys stated, as far as they are on disk."""

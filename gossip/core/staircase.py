@@ -9,11 +9,24 @@ each of the neighbours that stay still contradicts nearly all that the lost one 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 MAX_STATEMENTS = 2048  # of one key about one log: some hours of a log that grows every second, and years coarsely
 OLD_SECONDS = 30 * 86_400
 HOUR_SECONDS = 3600
 MAX_FOUND = 4  # contradictions of one statement, or of one key at the start: one convicts
+
+
+class Newest(NamedTuple):
+    """The newest statement: its time, the size, and what the root is told by."""
+
+    time: int
+    size: int
+    mark: int
+
+    def has_root(self, root: bytes) -> bool:
+        """Tell whether this is the root it was made about."""
+        return hash(root) == self.mark
 
 
 class Staircase:
@@ -46,6 +59,11 @@ class Staircase:
         if time < self._times[same[0]]:
             return True, self._numbers[same[0]]
         return time > self._times[same[-1]], self._numbers[same[-1]]
+
+    @property
+    def newest(self) -> Newest | None:
+        """The newest statement, None if there is none."""
+        return Newest(self._times[-1], self._sizes[-1], self._roots[-1]) if len(self) else None
 
     @property
     def numbers(self) -> Sequence[int]:

@@ -40,18 +40,6 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 
 Facts = Mapping[str, str | int | list[str]]
 
-SHOWS = {
-    "bad-empty-head": "it signed a root for the empty tree that the empty tree does not have",
-    "same-size": "it signed two roots for one size",
-    "openings": "it signed two trees that differ in a part that never changes again",
-    "non-consistent": "it signed two trees of which the smaller is not the beginning of the larger",
-    "log-rollback": "it signed a smaller tree at a later time",
-    "cosigner-rollback": "it cosigned a smaller tree at a later time",
-    "cosigner-same-size": "it cosigned two roots for one size",
-    "cosigner-non-consistent": "it cosigned two trees of which the smaller is not the beginning of the larger",
-    "quorum-split": "it signed two histories, and each has the quorum of the policy",
-}
-
 
 @click.group()
 def verify() -> None:
@@ -144,16 +132,16 @@ def evidence(
 
     def check() -> Found:
         conviction = verify_evidence(parsed, trust.keys, trust.policy, trust.origin)
-        type_, accused = conviction.type.value, conviction.accused
+        type_, accused = conviction.type, conviction.accused
         facts: Facts = {
-            "type": type_,
+            "type": type_.value,
             "accused": accused.format(),
             "origin": conviction.origin,
             "id": conviction.id.hex(),
             "statements": [_statement(*stated) for stated in conviction.statements],
             **({"cosigned_both": list(conviction.cosigners)} if conviction.cosigners else {}),
         }
-        return Found(f"{type_}: the key {accused.name} contradicted itself: {SHOWS[type_]}", facts)
+        return Found(f"{type_}: the key {accused.name} contradicted itself: {type_.shows}", facts)
 
     explanation = [
         f"checkpoint {number}: {line}"

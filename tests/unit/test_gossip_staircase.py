@@ -72,3 +72,13 @@ def test_a_statement_that_gives_way_is_forgotten() -> None:
 def test_what_is_new_and_little_is_left_alone() -> None:
     steps = stair((10, 5, R), (20, 9, R))
     assert (steps.thin(20), list(steps.numbers)) == ([], [1, 2])
+
+
+def test_the_newest_statement_is_the_last_in_time() -> None:
+    newest = stair((20, 9, S), (10, 5, R)).newest
+    assert newest is not None
+    assert (newest.time, newest.size, newest.has_root(S), newest.has_root(R)) == (20, 9, True, False)
+
+
+def test_who_stated_nothing_has_no_newest_statement() -> None:
+    assert stair().newest is None

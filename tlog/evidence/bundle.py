@@ -44,6 +44,26 @@ class EvidenceType(StrEnum):
     COSIGNER_NON_CONSISTENT = "cosigner-non-consistent"
     QUORUM_SPLIT = "quorum-split"
 
+    @property
+    def shows(self) -> str:
+        """What the accused did, as the end of a sentence for people."""
+        return _SHOWS[self]
+
+
+_SHOWS = {
+    EvidenceType.BAD_EMPTY_HEAD: "it signed a root for the empty tree that the empty tree does not have",
+    EvidenceType.SAME_SIZE: "it signed two roots for one size",
+    EvidenceType.OPENINGS: "it signed two trees that differ in a part that never changes again",
+    EvidenceType.NON_CONSISTENT: "it signed two trees of which the smaller is not the beginning of the larger",
+    EvidenceType.LOG_ROLLBACK: "it signed a smaller tree at a later time",
+    EvidenceType.COSIGNER_ROLLBACK: "it cosigned a smaller tree at a later time",
+    EvidenceType.COSIGNER_SAME_SIZE: "it cosigned two roots for one size",
+    EvidenceType.COSIGNER_NON_CONSISTENT: (
+        "it cosigned two trees of which the smaller is not the beginning of the larger"
+    ),
+    EvidenceType.QUORUM_SPLIT: "it signed two histories, and each has the quorum of the policy",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
