@@ -16,9 +16,12 @@ from monitor.alarms.book import Alarms
 from monitor.app import monitor_app
 from monitor.config import MonitorSettings, observers_of, read_settings
 from monitor.follow import Follower
+from monitor.marks import Marks
 from monitor.metrics import MonitorMetrics
 from monitor.node import Monitor, Testifier
+from monitor.polls import Poller, pollers, watch_marks
 from monitor.restore import open_mirror, restored
+from monitor.sights import SightStore
 from monitor.site import Site
 from monitor.sources.kinds import source_of
 from monitor.sources.source import Fetch
@@ -99,6 +102,7 @@ class Parts:
     watchers: tuple[Callable[[], Awaitable[NoReturn]], ...]
     bearers: tuple[Bearer, ...] = ()
     tip_offs: tuple[TipOffs, ...] = ()
+    pollers: tuple[Poller, ...] = ()
 
 
 @asynccontextmanager
@@ -128,7 +132,8 @@ async def _assembled(
     observer = FileSigner(settings.observer_key)
     testifier = Testifier(settings.peer_key, settings.vantage)
     folder = data / EVIDENCE_NAME
-    monitor = Monitor(store, alarms, register, observer, world.clock, folder, counted.ignored, testifier)
+    marks = Marks(SightStore(database), settings.liars)
+    monitor = Monitor(store, alarms, marks, register, observer, world.clock, folder, counted.ignored, testifier)
     branches = {stored.origin: stored for stored in await store.branches()}
     rules = _rules(settings)
     state = restored(
@@ -149,7 +154,10 @@ async def _assembled(
         follower = Follower(watched.log.id, mirror, source, gossip.dispatch)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
     bearers = tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses)
+    await marks.load(monitor)
+    polls = pollers(settings, marks, monitor, world.fetch, world.clock)
     counted.watch(monitor, bearers)
+    watch_marks(metrics, monitor, polls)
     return Parts(
         world,
         monitor,
@@ -158,6 +166,7 @@ async def _assembled(
         (database.wait_failed, register.wait_lost),
         bearers,
         tuple(TipOffs(one, monitor, world.fetch) for one in settings.witnesses),
+        polls,
     )
 
 
@@ -198,6 +207,8 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 settings.poll_interval,
                 *(bearer.run for bearer in parts.bearers),
                 *(partial(tips.run, settings.poll_interval) for tips in parts.tip_offs),
+                monitor.marks.run,
+                *(partial(poller.run, settings.witness_interval) for poller in parts.pollers),
                 reachable=settings.reachable,
             ),
             release_when_draining,

@@ -15,6 +15,7 @@ from gossip.core import Log
 from gossip.core.links import LINKS
 from gossip.shell import Peer
 from gossip.testimony import MAX_VANTAGE_BYTES
+from monitor.arithmetic import require_claim
 from monitor.limits import AlarmLimits, ArchiveLimits
 from runtime.config import load, resolve
 from runtime.errors import UsageError
@@ -66,10 +67,11 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     growth: float = 0.0
     vantage_url: str = ""
     vantage_proxy: str = ""
+    distributor: str = ""
 
 
 class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One ``[[witness]]``: where a witness of the policy takes evidence, and shows which heads it refused.
+    """One ``[[witness]]``: where a witness of the policy shows its heads and those it refused, and takes evidence.
 
     Strangers are shown those heads without the notes; ``conflicts_url``, the witness's operator listener, shows both.
     """
@@ -104,6 +106,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     liars: int = 0
     mirror_bytes: int = 4 * 1024**3
     poll_interval: float = 10.0
+    witness_interval: float = 60.0
     gossip_interval: float = 10.0
     unserved_seconds: float = 600.0
     vantage: str = ""
@@ -138,6 +141,8 @@ class WatchedLog:
     cadence: float = 0.0
     growth: float = 0.0
     vantage: Vantage | None = None
+    distributor: str = ""
+    """The URL of a service that hands out what witnesses cosigned of this log, if one is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +158,13 @@ class NamedPeer:
 
 @dataclass(frozen=True, slots=True)
 class NamedWitness:
-    """A witness of a policy: where it takes evidence, where it lists what it refused, and the logs that name it."""
+    """A witness of a policy: where it takes evidence, where it shows what it refused, its logs, and where its heads are."""
 
     name: str
     evidence_url: str
     conflicts_url: str
     origins: frozenset[bytes]
+    monitoring_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,8 @@ class MonitorSettings:
     unserved_seconds: float = 600.0
     vantage: str = ""
     links: int = LINKS
+    liars: int = 0
+    witness_interval: float = 60.0
     alarms: AlarmLimits = field(default_factory=AlarmLimits)
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
 
@@ -226,13 +234,20 @@ def read_settings(path: Path) -> MonitorSettings:
         unserved_seconds=config.unserved_seconds,
         vantage=config.vantage,
         links=config.links,
+        liars=config.liars,
+        witness_interval=config.witness_interval,
         alarms=config.alarms,
         archive=config.archive,
     )
 
 
 def _check_numbers(path: Path, config: MonitorConfig) -> None:
-    for name, seconds in (("poll_interval", config.poll_interval), ("gossip_interval", config.gossip_interval)):
+    intervals = {
+        "poll_interval": config.poll_interval,
+        "witness_interval": config.witness_interval,
+        "gossip_interval": config.gossip_interval,
+    }
+    for name, seconds in intervals.items():
         if not MIN_INTERVAL <= seconds <= 86_400:
             raise UsageError(f"{path}: `{name}` is not between {MIN_INTERVAL:g} seconds and a day")
     if not MIN_UNSERVED <= config.unserved_seconds <= MAX_UNSERVED:
@@ -272,7 +287,7 @@ def _witnesses(
             url if entry.conflicts_url is None else _checked_url(f"{where}: `conflicts_url`", entry.conflicts_url)
         )
         witnesses[entry.name] = NamedWitness(
-            entry.name, f"{url}{EVIDENCE_PATH}", f"{conflicts}{CONFLICTS_PATH}", frozenset(origins)
+            entry.name, f"{url}{EVIDENCE_PATH}", f"{conflicts}{CONFLICTS_PATH}", frozenset(origins), url
         )
     return tuple(witnesses.values())
 
@@ -286,6 +301,7 @@ def _logs(path: Path, config: MonitorConfig, policy: Policy, observer: VerifierK
     for number, entry in enumerate(config.log, 1):
         where = f"{path}: [[log]] number {number}"
         watched = _log(path, where, entry, policy)
+        require_claim(where, watched.log.policy, config.liars)
         if watched.log.origin in logs:
             raise UsageError(f"{where}: there is an earlier [[log]] of this origin; give all its keys in one")
         for key in (*watched.log.keys, *watched.log.policy.witness_keys):
@@ -318,7 +334,8 @@ def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog
         raise UsageError(f"{where}: `cadence` is more than 30 days, or it or `growth` is negative")
     url = _checked_url(f"{where}: `url`", entry.url)
     vantage = _vantage(where, entry, url)
-    return WatchedLog(log, url, Kind(entry.kind), entry.cadence, entry.growth, vantage)
+    distributor = _checked_url(f"{where}: `distributor`", entry.distributor) if entry.distributor else ""
+    return WatchedLog(log, url, Kind(entry.kind), entry.cadence, entry.growth, vantage, distributor)
 
 
 def _vantage(where: str, entry: LogConfig, url: str) -> Vantage | None:

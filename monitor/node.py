@@ -80,6 +80,7 @@ from monitor.alarms.kinds import (
 from monitor.core import MAX_AHEAD_SECONDS, UNREACHABLE_SECONDS
 from monitor.errands import Errands
 from monitor.ledger import Ledger, ahead
+from monitor.marks import Marks
 from monitor.notebook import Notebook
 from monitor.site import Site, reopened
 from monitor.sources.source import NotServed
@@ -126,6 +127,7 @@ class Monitor:
         self,
         store: MonitorStore,
         alarms: Alarms,
+        marks: Marks,
         register: DatabaseRegister,
         observer: Signer,
         clock: Clock,
@@ -136,6 +138,7 @@ class Monitor:
         self.sites: dict[bytes, Site] = {}
         self.store = store
         self.alarms = alarms
+        self.marks = marks
         self.observer = observer
         self._register = register
         self._clock = clock
@@ -180,6 +183,10 @@ class Monitor:
     def branch(self, origin: bytes) -> Branch:
         """The branch of a log, as the machine has it."""
         return self.gossip.state.branch(origin)
+
+    def accused(self) -> frozenset[str]:
+        """Name everybody who was convicted of anything, by the names of their keys."""
+        return frozenset(held.conviction.accused.name for held in self.gossip.state.evidence.values())
 
     def frontier(self, origin: bytes) -> bytes | None:
         """The branch's note with the observer's signature, if the observer has one for it."""
@@ -258,13 +265,14 @@ class Monitor:
             case Adjudicate(origin, signed, candidates):
                 return [await self._adjudicate(origin, signed, candidates)]
             case Review(origin):
+                self.marks.look_again(origin)
                 return await self._review(origin)
             case Adopt(origin, signed):
                 return [await self._adopt(origin, signed)]
             case Compare(peer, origin, head):
                 return await self._compare(peer, origin, head)
-            case Lend(origin, tile, data):
-                return await self.errands.lend(origin, tile, data)
+            case Lend(origin, tile, data, level):
+                return await self.errands.lend(origin, tile, data, level)
             case Follow(origin, signed):
                 self.sites[origin].follower.want(signed)
             case Abandon(origin):
@@ -411,6 +419,7 @@ class Monitor:
     async def _weigh(self, origin: bytes, signed: SignedCheckpoint) -> list[Event]:
         now = self._clock.now()
         await self._watch_clocks(origin, signed, now)
+        self.marks.take(origin, signed, now)
         return [Contradicted(origin, evidence) for evidence in await self.ledger.weigh(signed, now)]
 
     async def _watch_clocks(self, origin: bytes, signed: SignedCheckpoint, now: int) -> None:
@@ -488,7 +497,7 @@ class Monitor:
                 decision = await trio.to_thread.run_sync(self._decide, site, last, signed)
             except MissingTile as missing:
                 # It stated nothing for a while, and how the branch grew since is not in the mirror any more.
-                self.errands.run(SeekTile(site.log.id, missing.tile))
+                self.errands.run(SeekTile(site.log.id, missing.tile, missing.level))
                 return None
             match decision:
                 case Advance() | Refresh():
