@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import structlog
 import trio
 from starlette.applications import Starlette
 
@@ -14,6 +15,7 @@ from gossip.core import Rules
 from gossip.shell import Gossip, Post
 from monitor.alarms.book import Alarms
 from monitor.app import monitor_app
+from monitor.arithmetic import explain
 from monitor.config import MonitorSettings, observers_of, read_settings
 from monitor.follow import Follower
 from monitor.marks import Marks
@@ -44,9 +46,11 @@ DATABASE_NAME = "monitor.sqlite"
 EVIDENCE_NAME = "evidence"
 
 
-def init(config: Path) -> None:
-    """Create the monitor's state: its data directory, database and register."""
-    trio.run(_init, read_settings(config))
+def init(config: Path) -> list[str]:
+    """Create the monitor's state: its data directory, database and register. Say what its policies are worth."""
+    settings = read_settings(config)
+    trio.run(_init, settings)
+    return _policies(settings)
 
 
 def serve(config: Path) -> int:
@@ -61,8 +65,14 @@ async def run(
     task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until drained."""
+    for sentence in _policies(settings):
+        _log.info("policy", says=sentence)
     node = open_node(settings, drain)
     await serve_node(node, settings.listen, settings.operator_listen, drain, task_status=task_status)
+
+
+def _policies(settings: MonitorSettings) -> list[str]:
+    return list(explain(((watched.log.origin, watched.log.policy) for watched in settings.logs), settings.liars))
 
 
 async def _init(settings: MonitorSettings) -> None:
@@ -215,3 +225,6 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
             *parts.watchers,
         ),
     )
+
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -4,9 +4,8 @@ What relying parties poll carries an ETag: nothing but a new conviction changes 
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
-from hashlib import sha256
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,23 +14,19 @@ from starlette.routing import Route
 
 from gossip.envelope import MAX_ENVELOPE_BYTES
 from gossip.shell import ENVELOPE_TYPE, EXCHANGE_PATH, Busy
+from monitor.certificates import completeness_routes
 from monitor.doors import OPEN, Doors, announced
 from monitor.node import Monitor
 from monitor.page import status_page
 from monitor.views import Document, Views
 from monitor.visitors import Visitors
 from runtime.clock import Clock
-from runtime.http import bare, read_body, refusal
+from runtime.http import bare, read_body, refusal, revalidated
 from tlog.errors import FormatError, SignatureError
 
 _WAIT = re.compile(r"[0-9]{1,2}")
 _EVIDENCE_ID = re.compile(r"[0-9a-f]{64}")
 _FRESH = {"cache-control": "no-store"}
-_REVALIDATED = {
-    "cache-control": "no-cache",
-    "access-control-allow-origin": "*",
-    "access-control-expose-headers": "etag",
-}
 _EVIDENCE = {"cache-control": "public, max-age=31536000, immutable", "access-control-allow-origin": "*"}
 _PAGE = {
     **_FRESH,
@@ -62,6 +57,7 @@ def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock, visitor
             Route("/v1/distrust", partial(_distrust, views), methods=["GET"]),
             *(Route(f"/v1/{key}", partial(_list, key, show), methods=["GET"]) for key, show in lists.items()),
             Route("/v1/evidence/{id}", partial(_bundle, views), methods=["GET"]),
+            *completeness_routes(monitor),
             Route("/", partial(_page, name, views), methods=["GET"]),
         ]
     )
@@ -92,23 +88,11 @@ async def _list(key: str, show: Callable[[], Awaitable[list[Document]]], _reques
 
 
 async def _evidence(views: Views, request: Request) -> Response:
-    return _tagged(request, {"evidence": await views.evidence()})
+    return revalidated(request, JSONResponse({"evidence": await views.evidence()}))
 
 
 async def _distrust(views: Views, request: Request) -> Response:
-    return _tagged(request, views.distrust())
-
-
-def _tagged(request: Request, document: Mapping[str, Sequence[Document]]) -> Response:
-    """Answer with an ETag, or with 304 where the client has this already."""
-    response = JSONResponse(document)
-    tag = f'"{sha256(response.body).hexdigest()[:32]}"'
-    asked = request.headers.get("if-none-match", "")
-    headers = {**_REVALIDATED, "etag": tag}
-    if asked.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in asked.split(",")):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return response
+    return revalidated(request, JSONResponse(views.distrust()))
 
 
 async def _bundle(views: Views, request: Request) -> Response:

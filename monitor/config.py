@@ -158,7 +158,7 @@ class NamedPeer:
 
 @dataclass(frozen=True, slots=True)
 class NamedWitness:
-    """A witness of a policy: where it takes evidence, where it shows what it refused, its logs, and where its heads are."""
+    """A witness of a policy: where it takes evidence, lists what it refused, and shows its heads; and its logs."""
 
     name: str
     evidence_url: str

@@ -19,6 +19,7 @@ from gossip.core import EvidenceShown, Log, MissingTile, OpeningShown, Statement
 from gossip.core.ledger import timestamped
 from gossip.messages import MAX_SIGNATURE_LINES
 from gossip.shell import SMALL_BYTES
+from monitor.certificates import claim
 from monitor.core import Verdict, View, judge
 from monitor.node import Monitor
 from monitor.views import Document
@@ -144,6 +145,7 @@ class Doors:
                 "frontier": None if frontier is None else frontier.decode(),
                 "proof": [encode_base64(value).decode() for value in path],
                 "evidence": [id_.hex() for id_ in branch.convicted],
+                "watermark": claim(self.monitor.marks.current(origin)),
             }
         )
 

@@ -1,6 +1,7 @@
 """What the endpoints of every role share: capped bodies, refusals, exact headers, the operator's endpoints."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import sha256
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -11,6 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runtime.metrics import CONTENT_TYPE, Metrics
 
 Problems = Callable[[], Awaitable[Sequence[str]]]
+
+_REVALIDATED = {
+    "cache-control": "no-cache",
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "etag",
+}
 
 
 async def read_body(request: Request, cap: int) -> bytes:
@@ -63,6 +70,17 @@ def shortcut(app: ASGIApp, path: str, endpoint: Callable[[Request], Awaitable[Re
 def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer for people: one sentence that says what was wrong and what to do next, never what was sent."""
     return bare(status, sentence.encode("utf-8") + b"\n", "text/plain; charset=utf-8", headers)
+
+
+def revalidated(request: Request, response: Response) -> Response:
+    """Give an answer that anybody may read an ETag, or answer 304 where the client has it already."""
+    tag = f'"{sha256(response.body).hexdigest()[:32]}"'
+    asked = request.headers.get("if-none-match", "")
+    headers = {**_REVALIDATED, "etag": tag}
+    if asked.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in asked.split(",")):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
 
 
 def bare(

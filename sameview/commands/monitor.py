@@ -18,7 +18,8 @@ def init(config: Path) -> None:
     """Create the monitor's state, once."""
     from monitor.__main__ import init as create
 
-    create(config)
+    for sentence in create(config):
+        click.echo(sentence, err=True)
     click.echo(f"created; now run: sameview monitor serve --config {config}", err=True)
 
 
