@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from gossip.core import Rules
 from gossip.shell import Gossip, Post
 from monitor.alarms.book import Alarms
+from monitor.allowance import Allowance
 from monitor.app import monitor_app
 from monitor.arithmetic import explain
 from monitor.config import MonitorSettings, observers_of, read_settings
@@ -23,6 +24,7 @@ from monitor.metrics import MonitorMetrics
 from monitor.node import Monitor, Testifier
 from monitor.polls import Poller, pollers, watch_marks
 from monitor.restore import open_mirror, restored
+from monitor.room import Room
 from monitor.sights import SightStore
 from monitor.site import Site
 from monitor.sources.kinds import source_of
@@ -156,12 +158,14 @@ async def _assembled(
     )
     peers = [replace(one.peer, operator=one.operator, anchor=one.anchor) for one in settings.peers]
     gossip = Gossip(state, settings.peer_key, peers, monitor, world.post, world.clock, settings.links)
+    room = Room()
     for watched in settings.logs:
         stored = branches.get(watched.log.origin)
         mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes)
         mirrors.callback(mirror.close)
-        source = source_of(watched.kind, watched.url, world.fetch)
-        follower = Follower(watched.log.id, mirror, source, gossip.dispatch)
+        allowance = Allowance(world.fetch, world.clock)
+        source = source_of(watched.kind, watched.url, allowance.fetch)
+        follower = Follower(watched.log.id, mirror, source, gossip.dispatch, allowance, room)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
     bearers = tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses)
     await marks.load(monitor)

@@ -31,29 +31,33 @@ class WrongBundle(Exception):  # noqa: N818  # an expected answer of a log, not 
 
 def bundles_from(start: int, size: int) -> Iterator[EntryBundle]:
     """Yield the bundles that hold the leaves from ``start`` up to ``size``; the sizes may be absurd."""
-    for index in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
+    for index in range(start // TILE_WIDTH, -(-size // TILE_WIDTH) if start < size else 0):
         yield EntryBundle(index, min(size - index * TILE_WIDTH, TILE_WIDTH))
 
 
-def new_leaves(
+def opened_bundle(
     bundle: EntryBundle, data: bytes, served: int, tail: Sequence[Hash], entries: ParseEntries
-) -> list[Hash]:
-    """Hash the entries of a bundle that come after the ones in ``tail``, which it has to repeat.
+) -> tuple[Sequence[bytes], list[Hash]]:
+    """Read a bundle and hash its entries; it has to begin with the ones in ``tail``.
 
     ``served`` is the width that was asked for: the full bundle, where the partial one is gone. ``tail`` holds the leaf
     hashes of the bundle's first entries as far as they are known. ``entries`` reads bundles of the log's kind.
 
     Raises:
-        WrongBundle: it is malformed, or repeats other entries.
+        WrongBundle: it is malformed, or begins with other entries; says which.
     """
     try:
-        leaves = leaf_hashes(entries(EntryBundle(bundle.index, served), data)[: bundle.width])
+        found = entries(EntryBundle(bundle.index, served), data)[: bundle.width]
     except FormatError as error:
-        raise WrongBundle(str(error)) from None
+        raise WrongBundle(f"{bundle.path()}: {error}") from None
+    leaves = leaf_hashes(found)
     # A partial bundle must be a prefix of every later one: else the log rewrote entries that it served before.
     if leaves[: len(tail)] != list(tail):
-        raise WrongBundle("the log serves other entries than it did before")
-    return leaves[len(tail) :]
+        wrong = next(
+            (index for index, (leaf, known) in enumerate(zip(leaves, tail, strict=False)) if leaf != known), len(leaves)
+        )
+        raise WrongBundle(f"entry {bundle.start + wrong} is another one than the log served before")
+    return found, leaves
 
 
 def is_extension(draft: TreeHead, signed: TreeHead) -> bool:

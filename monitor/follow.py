@@ -1,89 +1,246 @@
 """Follows one log: fetches the entries up to a signed head, hashes them, and compares the root before anything counts.
 
-The newest wanted head wins. What was hashed stays as a draft when the log fails to answer halfway, and the next attempt
-goes on from there; it is thrown away when the root turns out to be another one than was signed.
+The newest wanted head wins, unless a nearer one comes while a far one is still far. What was hashed stays as a draft,
+on disk too, when the log fails to answer halfway or the program ends, and the next attempt goes on from there. Where
+the root is another than the signed one, the log's own hash tiles show which entry is wrong; the draft is kept up to
+there, and that entry is asked for before all that follow.
 """
 
+import math
 from collections.abc import Awaitable, Callable
-from itertools import takewhile
+from dataclasses import dataclass
+from enum import Enum
 
+import structlog
 import trio
 
 from gossip.core import Event, Rehashed, WrongEntries
-from monitor.core import WrongBundle, is_extension, new_leaves, next_bundles
+from monitor.allowance import Allowance
+from monitor.core import WrongBundle, is_extension, opened_bundle
+from monitor.difference import Suspect, first_difference, holds
+from monitor.growth import Growth, OnEntries
 from monitor.mirror import Mirror
-from monitor.sources.source import NotServed, Served, Source
+from monitor.room import Room
+from monitor.sources.source import NotServed, Source
 from tlog.signed_checkpoint import SignedCheckpoint
-from tlog.tiles import EntryBundle
+from tlog.tiles import TILE_WIDTH, EntryBundle
 
 Dispatch = Callable[[Event], Awaitable[list[str]]]
+
+FIRST_PAUSE = 1.0  # seconds until a log that did not answer is asked again by itself; doubles
+LONGEST_PAUSE = 60.0
+LONGEST_DISTRUST = 3600.0  # where nothing shows which entries are wrong, all have to be fetched again
+MAX_TRIES = 8  # without progress; then it is for the next poll, or whoever else names a head
+PARTIAL_SECONDS = 10.0  # a bundle that is partial for longer is read as it is
+
+
+class Ending(Enum):
+    """How an attempt to reach a head ended."""
+
+    OVER = "there is no more to do about this head"
+    UNSERVED = "the log did not answer"
+    WRONG = "the log serves other entries than it signed"
+    STUCK = "the disk did not take what was to be written"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a catch-up has come, in entries, and for how long it has gone on."""
+
+    start: int
+    done: int
+    target: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """The rate since it began."""
+        return (self.done - self.start) / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate."""
+        return (self.target - self.done) / self.per_second if self.per_second else None
 
 
 class Follower:
     """The task that grows one mirror, and the only one that writes to its draft."""
 
-    def __init__(self, origin: bytes, mirror: Mirror, source: Source, dispatch: Dispatch) -> None:
+    def __init__(
+        self,
+        origin: bytes,
+        mirror: Mirror,
+        source: Source,
+        dispatch: Dispatch,
+        allowance: Allowance,
+        room: Room,
+        on_entries: OnEntries | None = None,
+    ) -> None:
+        self.disk_error: OSError | None = None
+        """Why the draft could not be written, until it can be."""
         self._origin = origin
         self._mirror = mirror
         self._source = source
         self._dispatch = dispatch
-        self._target: SignedCheckpoint | None = None
+        self._allowance = allowance
+        self._growth = Growth(mirror, source, allowance, room, on_entries)
+        self._newest: SignedCheckpoint | None = None
         self._wanted = trio.Event()
+        self._tries = 0
+        self._suspect: Suspect | None = None
+        self._adopted: SignedCheckpoint | None = None
+        self._target_size = self._start = 0
+        self._began = 0.0
 
     def want(self, signed: SignedCheckpoint) -> None:
         """Make this the head to follow to."""
-        self._target = signed
+        self._newest = signed
         self._wanted.set()
+        self._growth.stop_at(signed.size)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far it has come; None while there is nothing to catch up with."""
+        if not self._target_size:
+            return None
+        return Progress(self._start, self._mirror.draft_size, self._target_size, trio.current_time() - self._began)
+
+    @property
+    def read_size(self) -> int:
+        """How many entries of the branch were read. Of the few behind these there are only verified hashes so far."""
+        return min(self._growth.read_size, self._mirror.size)
 
     async def run(self) -> None:
         """Follow to whatever is wanted, for ever."""
         while True:
-            await self._wanted.wait()
-            self._wanted = trio.Event()
-            target, self._target = self._target, None
-            if target is not None:
-                await self.follow(target)
+            with trio.move_on_after(PARTIAL_SECONDS if self.read_size < self._mirror.size else math.inf):
+                await self._wanted.wait()
+            await self._allowance.rested()
+            target = self._take_wanted()
+            if target is None:
+                await self._read_rest()
+            else:
+                await self._pause(target, await self.follow(target))
 
-    async def follow(self, target: SignedCheckpoint) -> None:
-        """Hash all entries up to a head, and report how that ended. A log that does not answer is asked again later."""
+    async def follow_once(self) -> Ending:
+        """Follow to what is wanted now."""
+        target = self._take_wanted()
+        return Ending.OVER if target is None else await self.follow(target)
+
+    def _take_wanted(self) -> SignedCheckpoint | None:
+        self._wanted = trio.Event()
+        target, self._newest = self._newest, None
+        return target
+
+    async def follow(self, target: SignedCheckpoint) -> Ending:
+        """Hash all entries up to a head, and report how that ended."""
         if target.size <= self._mirror.size:
-            return
+            return Ending.OVER
         if self._mirror.draft_size > target.size:
             await trio.to_thread.run_sync(self._mirror.abandon)
+            self._growth.forget()
+        self._start, self._began, self._target_size = self._mirror.draft_size, trio.current_time(), target.size
         try:
-            while self._mirror.draft_size < target.size:
-                await self._fetch_some(target.size)
-            head = await trio.to_thread.run_sync(self._mirror.draft_head)
-            right = is_extension(head, target.head)
+            ending = await self._try(target)
+        finally:
+            self._target_size = 0
+        if ending is Ending.OVER or self._mirror.draft_size > self._start:
+            self._tries = 0
+        return ending
+
+    async def _try(self, target: SignedCheckpoint) -> Ending:
+        try:
+            return await self._reach(target)
         except NotServed:
+            return Ending.UNSERVED
+        except WrongBundle as error:
+            await self._dispatch(WrongEntries(self._origin, target, str(error)))
+            return Ending.WRONG
+        except OSError as error:
+            if self.disk_error is None:
+                _log.error("the mirror cannot be written", problem=error.strerror)
+            self.disk_error = error
+            await trio.to_thread.run_sync(self._mirror.fall_back)
+            self._growth.forget()
+            return Ending.STUCK
+
+    async def _reach(self, target: SignedCheckpoint) -> Ending:
+        await self._look_at_suspect(target)
+        if not await self._growth.to(target.size):
+            return Ending.OVER  # a nearer head is wanted first
+        head = await trio.to_thread.run_sync(self._mirror.draft_head)
+        if not is_extension(head, target.head):
+            return await self._explain(target)
+        await self._dispatch(Rehashed(self._origin, target))
+        self.disk_error = None
+        if self._mirror.size == target.size:
+            self._adopted = target
+            self._growth.adopted()
+        self._growth.forget()
+        return Ending.OVER
+
+    async def _pause(self, target: SignedCheckpoint, ending: Ending) -> None:
+        """Wait before the next attempt. A log that did not answer is asked again even if nobody names a head."""
+        if ending is Ending.OVER:
             return
-        except WrongBundle:
-            right = False
-        if not right:
-            await trio.to_thread.run_sync(self._mirror.abandon)
-        await self._dispatch(Rehashed(self._origin, target) if right else WrongEntries(self._origin, target))
+        seconds = min(FIRST_PAUSE * 2.0**self._tries, LONGEST_DISTRUST)
+        self._tries += 1
+        if ending is Ending.WRONG and self._suspect is None:
+            await trio.sleep(seconds)  # all of it has to be fetched again, to find the same most likely
+            return
+        with trio.move_on_after(min(seconds, LONGEST_PAUSE)):
+            await self._wanted.wait()
+        if self._newest is None and self._tries <= MAX_TRIES:
+            self.want(target)
 
-    async def _fetch_some(self, size: int) -> None:
-        """Fetch the next few bundles at once, then hash them in order."""
-        bundles = next_bundles(self._mirror.draft_size, size)
-        served: dict[EntryBundle, Served] = {}
-        failures: list[NotServed] = []
+    async def _read_rest(self) -> None:
+        # SPEC: T-20 A bundle that stays partial for too long MUST be fetched.
+        try:
+            await self._growth.read_rest()
+        except NotServed:
+            pass  # the next round asks again
+        except WrongBundle as error:
+            if self._adopted is not None:
+                await self._dispatch(WrongEntries(self._origin, self._adopted, str(error)))
 
-        async def fetch(bundle: EntryBundle) -> None:
-            try:
-                served[bundle] = await self._source.bundle(bundle)
-            except NotServed as error:
-                failures.append(error)
+    # Entries that are wrong.
 
-        async with trio.open_nursery() as fetches:
-            for bundle in bundles:
-                fetches.start_soon(fetch, bundle)
-        whole = takewhile(served.__contains__, bundles)
-        await trio.to_thread.run_sync(self._absorb, [(bundle, served[bundle]) for bundle in whole])
-        if failures:
-            raise failures[0]
+    async def _explain(self, target: SignedCheckpoint) -> Ending:
+        """Say which entry is wrong, and keep what comes before it."""
+        if self._mirror.resumed:
+            # The draft comes from before a crash: the disk may have lost something of it, and the log be honest.
+            await self._cut(self._mirror.size)
+            self.want(target)
+            return Ending.OVER
+        found = self._suspect = await first_difference(self._source, target.head, self._mirror.read_draft)
+        where = "the log's hash tiles do not lead to the signed root either"
+        if found is not None:
+            where = wrong_entry(found)
+        await self._cut(self._mirror.size if found is None else found.index // TILE_WIDTH * TILE_WIDTH)
+        await self._dispatch(WrongEntries(self._origin, target, where))
+        return Ending.WRONG
 
-    def _absorb(self, parts: list[tuple[EntryBundle, Served]]) -> None:
-        for bundle, served in parts:
-            entries = self._source.entries
-            self._mirror.extend(new_leaves(bundle, served.data, served.width, self._mirror.tail, entries))
+    async def _cut(self, size: int) -> None:
+        await trio.to_thread.run_sync(self._mirror.rewind, max(size, self._mirror.size))
+        self._growth.forget()
+
+    async def _look_at_suspect(self, target: SignedCheckpoint) -> None:
+        """Fetch the bundle that was wrong. While it is, what comes behind it need not be fetched."""
+        suspect, self._suspect = self._suspect, None
+        if suspect is None or not self._mirror.size <= suspect.index < target.size:
+            return
+        start = suspect.index - suspect.index % TILE_WIDTH
+        bundle = EntryBundle(start // TILE_WIDTH, min(target.size - start, TILE_WIDTH))
+        served = await self._source.bundle(bundle)
+        _, leaves = opened_bundle(bundle, served.data, served.width, (), self._source.entries)
+        if leaves[suspect.index - start] != suspect.leaf and await holds(self._source, target.head, suspect):
+            self._suspect = suspect
+            raise WrongBundle(wrong_entry(suspect))
+
+
+def wrong_entry(suspect: Suspect) -> str:
+    """Name an entry, as the subject of an alarm."""
+    return f"entry {suspect.index} is not the one that was signed"
+
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -183,6 +183,14 @@ class Mirror:
         self._committed, self._edge = self._draft, self._draft_edge
         self.resumed = False
 
+    def fall_back(self) -> None:
+        """Go back to where the draft was saved last, after it could not be written."""
+        self._gathered.clear()
+        self._rows.clear()
+        self._draft, self._draft_edge = self._committed, self._edge
+        if not self._resume():
+            self.abandon()
+
     def abandon(self) -> None:
         """Forget the draft."""
         self.rewind(self._committed)
@@ -191,6 +199,8 @@ class Mirror:
         """Forget the end of the draft: keep the committed tree, or more of the draft's whole tiles."""
         if size != self._committed and (size % TILE_WIDTH or not self._committed < size <= self._draft):
             raise ValueError("a draft can be cut where the committed tree ends, or between two tiles")
+        if size == self._committed:
+            self._gathered.clear()
         self.write(self.take())
         self._forget_marks()
         if size == self._committed:

@@ -68,10 +68,11 @@ class Rehashed:
 
 @dataclass(frozen=True, slots=True)
 class WrongEntries:
-    """The entries that the log serves for this head do not hash to its root."""
+    """The entries that the log serves for this head do not hash to its root; ``where`` says which, if that is known."""
 
     origin: bytes
     signed: SignedCheckpoint
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

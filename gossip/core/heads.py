@@ -149,7 +149,7 @@ def rehashed(turn: Turn, event: Rehashed) -> None:
 def wrong_entries(turn: Turn, event: WrongEntries) -> None:
     """A log serves entries that are not what it signed: suspicion, unless its own tiles prove more."""
     branch = turn.state.branch(event.origin)
-    turn.emit(Raise(WRONG_ENTRIES, event.origin, f"size {event.signed.size}"))
+    turn.emit(Raise(WRONG_ENTRIES, event.origin, event.where or f"size {event.signed.size}"))
     pending = branch.find(event.signed.head)
     if pending is not None and not branch.convicted:
         _ask(turn, event.origin, _tell(turn, event.origin, pending))

@@ -4,15 +4,14 @@ import pytest
 
 from gossip.core import Branch, Candidate
 from monitor.core import (
-    MAX_BUNDLES_AT_ONCE,
     STALE_SECONDS,
     Verdict,
     View,
     WrongBundle,
+    bundles_from,
     is_extension,
     judge,
-    new_leaves,
-    next_bundles,
+    opened_bundle,
     proof_from_tiles,
     tiles_to_prove,
 )
@@ -38,36 +37,43 @@ LOG.add(600)
     ],
 )
 def test_the_next_bundles_are_those_that_growth_needs(start: int, size: int, expected: list[tuple[int, int]]) -> None:
-    assert [(bundle.index, bundle.width) for bundle in next_bundles(start, size)] == expected
+    assert [(bundle.index, bundle.width) for bundle in bundles_from(start, size)] == expected
 
 
-def test_an_absurd_size_is_approached_a_few_bundles_at_a_time() -> None:
-    bundles = next_bundles(1000, 2**63 - 1)
-    assert bundles == [EntryBundle(3 + number) for number in range(MAX_BUNDLES_AT_ONCE)]
+def test_an_absurd_size_is_approached_bundle_by_bundle() -> None:
+    bundles = bundles_from(1000, 2**63 - 1)
+    assert [next(bundles) for _ in range(3)] == [EntryBundle(3), EntryBundle(4), EntryBundle(5)]
 
 
 ENTRIES = [b"a", b"", b"ccc"]
 
 
-def test_the_leaves_of_a_bundle_follow_the_known_ones() -> None:
+def test_a_bundle_begins_with_the_known_leaves() -> None:
     data = format_entries(ENTRIES)
     known = leaf_hashes(ENTRIES[:1])
-    assert new_leaves(EntryBundle(0, 3), data, 3, known, bundled_entries) == leaf_hashes(ENTRIES[1:])
+    opened = opened_bundle(EntryBundle(0, 3), data, 3, known, bundled_entries)
+    assert opened == (ENTRIES, leaf_hashes(ENTRIES))
 
 
 def test_a_full_bundle_stands_in_for_a_partial_one() -> None:
     entries = [b"%d" % number for number in range(256)]
-    assert new_leaves(EntryBundle(0, 2), format_entries(entries), 256, (), bundled_entries) == leaf_hashes(entries[:2])
+    opened = opened_bundle(EntryBundle(0, 2), format_entries(entries), 256, (), bundled_entries)
+    assert opened == (entries[:2], leaf_hashes(entries[:2]))
 
 
 @pytest.mark.parametrize(
-    ("data", "known"),
-    [(b"\x00\x05abc", ()), (format_entries(ENTRIES), leaf_hashes([b"x"])), (format_entries(ENTRIES[:2]), ())],
-    ids=["malformed", "another entry than before", "too few"],
+    ("data", "known", "said"),
+    [
+        (b"\x00\x05abc", (), "tile/entries/001.p/3: an entry bundle ends within an entry"),
+        (format_entries(ENTRIES), leaf_hashes([b"a", b"x"]), "entry 257 is another one"),
+        (format_entries(ENTRIES), leaf_hashes([*ENTRIES, b"x"]), "entry 259 is another one"),
+        (format_entries(ENTRIES[:2]), (), "ends before its last entry"),
+    ],
+    ids=["malformed", "another entry than before", "fewer than before", "too few"],
 )
-def test_entries_that_are_not_what_was_promised_are_told_apart(data: bytes, known: list[Hash]) -> None:
-    with pytest.raises(WrongBundle):
-        new_leaves(EntryBundle(0, 3), data, 3, known, bundled_entries)
+def test_entries_that_are_not_what_was_promised_are_named(data: bytes, known: list[Hash], said: str) -> None:
+    with pytest.raises(WrongBundle, match=said):
+        opened_bundle(EntryBundle(1, 3), data, 3, known, bundled_entries)
 
 
 def test_a_tree_extends_another_if_the_roots_say_so() -> None:
