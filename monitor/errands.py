@@ -52,14 +52,14 @@ class Errands:
         self._count = count
         self._under_way: set[SeekProof | SeekTile | Prove] = set()
 
-    async def lend(self, origin: bytes, tile: int, data: bytes) -> list[Event]:
+    async def lend(self, origin: bytes, tile: int, data: bytes, level: int = 0) -> list[Event]:
         """Offer the mirror a tile of hashes that it lacks."""
         mirror = self._sites[origin].mirror if origin in self._sites else None
         try:
-            if mirror is None or not mirror.misses(tile):
+            if mirror is None or not mirror.misses(tile, level):
                 raise ProofError("this tile was not asked for")
-            await trio.to_thread.run_sync(mirror.lend, tile, tile_hashes(data))
-        except (FormatError, ProofError):
+            await trio.to_thread.run_sync(mirror.lend, tile, tile_hashes(data), level)
+        except (FormatError, ProofError, MissingTile):
             self._count(Ignored.UNWANTED_TILE)
             return []
         return [TileLent(origin)]
@@ -95,9 +95,9 @@ class Errands:
                     candidate = await self._proof_from_log(self._sites[origin], old_size, head)
                     if candidate is not None:
                         await self._gossip.dispatch(ProofFound(origin, head, candidate))
-                case SeekTile(origin, tile):
-                    data = await self._sites[origin].source.tile(Tile(0, tile))
-                    for event in await self.lend(origin, tile, data):
+                case SeekTile(origin, tile, level):
+                    data = await self._sites[origin].source.tile(Tile(level, tile))
+                    for event in await self.lend(origin, tile, data, level):
                         await self._gossip.dispatch(event)
                 case Prove(peer, origin, old_size, new_size):
                     answer = await self._consistency(origin, old_size, new_size)

@@ -13,12 +13,14 @@ mirror goes on from that mark, and is cut off behind it. What was resumed counts
 says that a wrong root may be the fault of the disk.
 
 Any earlier tree can be read from it: ``read`` is a ``ReadNode`` over the committed tree. Memory does not grow with the
-log. Where level 0 is limited, leaf hashes beyond the limit are dropped once their tile is full. A proof that needs one
-then raises ``MissingTile``; the tile may come from anybody, for ``lend`` checks it against the level above.
+log. Where level 0 is limited, leaf hashes beyond the limit are dropped once their tile is full. A mirror may also begin
+with entry ``start`` instead of the first: then it was given the hashes to the left of it that every later tree needs
+(``begin``), and has no others. A proof that needs what is not there raises ``MissingTile``; the tile may come from
+anybody, for ``lend`` checks it against the level above.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -27,16 +29,18 @@ from threading import Lock
 
 from gossip.core import MissingTile
 from runtime.errors import UsageError
-from runtime.files import sync_directory
-from tlog.errors import ProofError
+from runtime.files import replace_file, sync_directory
+from tlog.errors import FormatError, ProofError
 from tlog.hashing import HASH_SIZE, Hash, TreeHead, node_hashes
 from tlog.proofs import root_at
+from tlog.text import parse_decimal
 from tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
-MAX_LENT_TILES = 16  # an adjudication needs the right edge of one or two old sizes: one tile each
+MAX_LENT_TILES = 24  # an adjudication needs the right edge of one or two old sizes: one tile each, or one a level
 
 _MARK = Struct(">QQQ32sH")  # count of marks, size, leaf hashes kept, root, leaf hashes of the edge that follow
 _DRAFT = "draft"
+_START = "start"
 _PLACE = 16 * 1024  # bytes for one of the two marks, which are written in turn: a torn one leaves the other
 
 
@@ -63,11 +67,12 @@ class _Mark:
 class Mirror:
     """The hashes of one log, committed up to ``size``; ``kept`` leaf hashes of these are in the level-0 file."""
 
-    def __init__(self, folder: Path, size: int, kept: int, edge: Sequence[Hash], limit: int) -> None:
+    def __init__(self, folder: Path, size: int, kept: int, edge: Sequence[Hash], limit: int, start: int = 0) -> None:
         self._folder = folder
+        self._start = start
         self._files: dict[int | None, int] = {}
         self._limit = _effective_limit(size, kept, limit)
-        self._lent: dict[int, list[Hash]] = {}
+        self._lent: dict[tuple[int, int], list[Hash]] = {}
         self._lending = Lock()  # the follower's thread borrows while that of an adjudication lends or reads
         self._committed = self._draft = size
         self._edge = self._draft_edge = tuple(edge)
@@ -85,12 +90,40 @@ class Mirror:
         """
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_directory(folder.parent)
-        mirror = cls(folder, size, kept, _split(edge), max_bytes // HASH_SIZE)
+        start = _read_start(folder)
+        if not size:
+            size = kept = start
+        mirror = cls(folder, size, kept, _split(edge), start + max_bytes // HASH_SIZE, start)
         mirror._require_files(size, min(size, mirror._limit))
         mirror._edge = mirror._draft_edge = mirror._edge_at(size, mirror._edge)
         if not mirror._resume():
             mirror.abandon()
         return mirror
+
+    def begin(self, start: int, rows: Mapping[int, Sequence[Hash]]) -> None:
+        """Begin an empty mirror with entry ``start``, the first of a tile.
+
+        ``rows`` are, for each tile level above 0, the hashes of the last tile that lie before ``start``. The caller has
+        seen that they lead to a signed root.
+        """
+        if self._committed or self._draft or not start or start % TILE_WIDTH:
+            raise ValueError("only an empty mirror begins somewhere, and only with a whole tile")
+        if any(len(rows.get(level, ())) != count % TILE_WIDTH for level, count in _upper_levels(start)):
+            raise ValueError("these are not the hashes before this entry")
+        os.ftruncate(self._file(0), start * HASH_SIZE)
+        for level, count in _upper_levels(start):
+            row = rows.get(level, ())
+            os.ftruncate(self._file(level), count * HASH_SIZE)
+            _write_all(self._file(level), b"".join(row), (count - len(row)) * HASH_SIZE)
+        self._make_durable()
+        replace_file(self._folder / _START, b"%d\n" % start)
+        self._start = self._committed = self._draft = start
+        self._limit += start
+
+    @property
+    def start(self) -> int:
+        """The first entry that was hashed; what lies before it is not in the mirror."""
+        return self._start
 
     @property
     def size(self) -> int:
@@ -127,10 +160,11 @@ class Mirror:
             self.write(self.take())
         return self._node(level, index, self._draft, self._draft_edge)
 
-    def misses(self, tile: int) -> bool:
-        """Tell whether this is a full level-0 tile whose hashes were dropped."""
-        first = tile * TILE_WIDTH
-        return self._limit <= first and first + TILE_WIDTH <= self._committed and tile not in self._lent
+    def misses(self, tile: int, level: int = 0) -> bool:
+        """Tell whether this is a full tile of the committed tree that is not here."""
+        if (tile + 1) * TILE_WIDTH > self._committed >> TILE_HEIGHT * level or (level, tile) in self._lent:
+            return False
+        return (level == 0 and self._limit <= tile * TILE_WIDTH) or self._precedes(level, tile)
 
     @property
     def gathered_bytes(self) -> int:
@@ -146,7 +180,7 @@ class Mirror:
             self._close_tile(1, tile, edge[:TILE_WIDTH])
             if tile == self._committed // TILE_WIDTH and tile * TILE_WIDTH >= self._limit:
                 # Proofs from the committed tree to this one need the hashes within its last tile.
-                self._borrow(tile, edge[:TILE_WIDTH])
+                self._borrow(0, tile, edge[:TILE_WIDTH])
             edge = edge[TILE_WIDTH:]
             tile += 1
         self._draft += len(leaves)
@@ -205,23 +239,24 @@ class Mirror:
         self._forget_marks()
         if size == self._committed:
             with self._lending:
-                self._lent.pop(self._committed // TILE_WIDTH, None)
+                self._lent.pop((0, self._committed // TILE_WIDTH), None)
             self.resumed = False
         self._draft, self._draft_edge = size, self._edge if size == self._committed else ()
         self._rows.clear()
         self._cut(size, min(size, self._limit))
 
-    def lend(self, tile: int, hashes: Sequence[Hash]) -> None:
-        """Take a full level-0 tile from anybody, for the proof that missed it.
+    def lend(self, tile: int, hashes: Sequence[Hash], level: int = 0) -> None:
+        """Take a full tile from anybody, for the proof that missed it.
 
         Raises:
             ProofError: these are not the hashes of that tile.
+            MissingTile: the tile above it has to come first.
         """
-        if len(hashes) != TILE_WIDTH or (tile + 1) * TILE_WIDTH > self._committed:
+        if len(hashes) != TILE_WIDTH or (tile + 1) * TILE_WIDTH > self._committed >> TILE_HEIGHT * level:
             raise ProofError("not a full tile of this tree")
-        if _root_of(hashes) != self.read(TILE_HEIGHT, tile):
+        if _root_of(hashes) != self.read(TILE_HEIGHT * (level + 1), tile):
             raise ProofError("the hashes are not those of the tile")
-        self._borrow(tile, hashes)
+        self._borrow(level, tile, hashes)
 
     def close(self) -> None:
         """Close the files. What was gathered of a draft and not saved is lost."""
@@ -231,9 +266,9 @@ class Mirror:
 
     # Reading nodes.
 
-    def _borrow(self, tile: int, hashes: Sequence[Hash]) -> None:
+    def _borrow(self, level: int, tile: int, hashes: Sequence[Hash]) -> None:
         with self._lending:
-            self._lent[tile] = list(hashes)
+            self._lent[level, tile] = list(hashes)
             if len(self._lent) > MAX_LENT_TILES:
                 del self._lent[next(iter(self._lent))]
 
@@ -242,7 +277,9 @@ class Mirror:
             raise AssertionError("asked for a node outside of the tree")
         tile_level, height = divmod(level, TILE_HEIGHT)
         first, count = index << height, 1 << height
-        if tile_level == 0 and first >= self._limit:
+        if self._precedes(tile_level, first // TILE_WIDTH):
+            hashes = self._borrowed(tile_level, first, count)
+        elif tile_level == 0 and first >= self._limit:
             hashes = self._dropped(first, count, size, edge)
         else:
             hashes = self._slice(tile_level, first, count)
@@ -253,11 +290,27 @@ class Mirror:
         tile, start = divmod(first, TILE_WIDTH)
         if tile == size // TILE_WIDTH:
             return edge[start : start + count]
+        return self._borrowed(0, first, count)
+
+    def _borrowed(self, level: int, first: int, count: int) -> Sequence[Hash]:
+        """Return hashes of a tile that was lent."""
+        tile, start = divmod(first, TILE_WIDTH)
         with self._lending:
-            lent = self._lent.get(tile)
+            lent = self._lent.get((level, tile))
         if lent is None:
-            raise MissingTile(tile)
+            raise self._missing_tile(level, tile)
         return lent[start : start + count]
+
+    def _missing_tile(self, level: int, tile: int) -> MissingTile:
+        """Name the tile that is needed first: one is checked against that above it."""
+        above = tile // TILE_WIDTH
+        if self._precedes(level + 1, above) and (level + 1, above) not in self._lent:
+            return self._missing_tile(level + 1, above)
+        return MissingTile(tile, level)
+
+    def _precedes(self, level: int, tile: int) -> bool:
+        """Tell whether a tile lies before the first entry, so that its hashes were never here."""
+        return tile < self._start >> TILE_HEIGHT * (level + 1)
 
     # The draft.
 
@@ -377,6 +430,24 @@ class Mirror:
             self._new_file |= not path.exists()
             self._files[tile_level] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return self._files[tile_level]
+
+
+def _upper_levels(size: int) -> Iterator[tuple[int, int]]:
+    """Yield each tile level above 0 of a tree with the number of its hashes."""
+    level, count = 1, size >> TILE_HEIGHT
+    while count:
+        yield level, count
+        level, count = level + 1, count >> TILE_HEIGHT
+
+
+def _read_start(folder: Path) -> int:
+    """Return with which entry a mirror begins."""
+    try:
+        return parse_decimal((folder / _START).read_bytes().removesuffix(b"\n"), "the first entry")
+    except FileNotFoundError:
+        return 0
+    except FormatError as error:
+        raise UsageError(f"{folder / _START}: {error}: restore the data directory whole, or begin anew") from None
 
 
 def _count(level: int, size: int, kept: int) -> int:

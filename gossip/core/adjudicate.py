@@ -7,7 +7,7 @@ with a valid log signature turns up. Then one of these holds:
     Extends        n > a, and a consistency proof leads from our root to the head's: not contradicted so far
     Forked         the log signed both, and they cannot both be true: here is the evidence
     Undecided      n > a, and nothing shows how the two trees relate. It is decided when the branch reaches size n
-    NeedsTile      n <= a, and one tile of hashes that the mirror dropped is needed to tell
+    NeedsTile      n <= a, and one tile of hashes that the mirror lacks is needed to tell
     Unprovable     the branch says forked, but what it says proves nothing: the mirror is damaged
 
 For n <= a nobody has to cooperate (the branch alone decides), so a log that wants to avoid conviction must freeze its
@@ -56,9 +56,10 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True)
 class NeedsTile:
-    """The level-0 tile of this index has to be fetched first."""
+    """The full tile of this index and tile level has to be fetched first."""
 
     tile: int
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def adjudicate(
         within = [one for one in sides if one.size <= reach]
         return replace(outcome, others=convict_cosigners(head, within, candidates, read, policy))
     except MissingTile as missing:
-        return NeedsTile(missing.tile)
+        return NeedsTile(missing.tile, missing.level)
     except TlogError:
         return Unprovable()
 
@@ -119,7 +120,7 @@ def judge_opening(
     try:
         return _judge_opening(own, head, opening, read)
     except MissingTile as missing:
-        return NeedsTile(missing.tile)
+        return NeedsTile(missing.tile, missing.level)
     except ProofError:
         return Undecided()
 

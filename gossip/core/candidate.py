@@ -9,11 +9,12 @@ from tlog.signed_checkpoint import SignedCheckpoint
 
 
 class MissingTile(Exception):  # noqa: N818  # not a mistake of anybody
-    """The mirror no longer holds the leaf hashes under this full tile; raised by its ``ReadNode``."""
+    """The mirror does not hold the hashes of this full tile of a tile level; raised by its ``ReadNode``."""
 
-    def __init__(self, tile: int) -> None:
-        super().__init__("a tile of leaf hashes is not in the mirror")
+    def __init__(self, tile: int, level: int = 0) -> None:
+        super().__init__("a tile of hashes is not in the mirror")
         self.tile = tile
+        self.level = level
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,19 +103,21 @@ class SeekProof:
 
 @dataclass(frozen=True, slots=True)
 class SeekTile:
-    """Fetch a full level-0 tile from the log for the mirror; answer with ``TileLent`` if it is the right one."""
+    """Fetch a full tile from the log for the mirror; answer with ``TileLent`` if it is the right one."""
 
     origin: bytes
     tile: int
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Lend:
-    """Offer the mirror a level-0 tile; answer with ``TileLent`` if it is the right one."""
+    """Offer the mirror a tile; answer with ``TileLent`` if it is the right one."""
 
     origin: bytes
     tile: int
     data: bytes
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)

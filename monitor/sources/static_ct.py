@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 
 import trio
+from typing_extensions import override
 
 from monitor.sources.chains import is_issuer, objection
 from monitor.sources.layout import Layout
@@ -43,6 +44,7 @@ class StaticCtSource(TilesSource):
         self._complaints: list[str] = []
         self._told = 0
 
+    @override
     async def bundle(self, bundle: EntryBundle) -> Served:
         """Fetch a data tile; where a partial one is gone, the full one. Look at what in it no tree hashes."""
         # SPEC: C-14 clients support gzip
@@ -51,6 +53,7 @@ class StaticCtSource(TilesSource):
             await self._inspect(bundle, served)
         return served
 
+    @override
     def complaints(self) -> Sequence[str]:
         """Tell, once, which entries came with what does not belong to them."""
         found, self._told = self._complaints[self._told :], len(self._complaints)
