@@ -110,10 +110,7 @@ class Bench:
         await self.follow()
 
     async def follow(self) -> None:
-        target = self.site.follower._target
-        if target is not None:
-            self.site.follower._target = None
-            await self.site.follower.follow(target)
+        await self.site.follower.follow_once()
 
     async def receive(self, *messages: Message) -> list[str]:
         return await self.monitor.gossip.dispatch(Received(PEER, messages))
@@ -304,13 +301,13 @@ async def test_a_smaller_target_than_the_draft_begins_anew(tmp_path: Path) -> No
         assert one.size == 1000
 
 
-async def test_a_malformed_bundle_is_an_alarm_and_the_draft_begins_anew(tmp_path: Path) -> None:
+async def test_a_malformed_bundle_is_an_alarm_and_what_comes_before_it_is_kept(tmp_path: Path) -> None:
     log = grown(300)
     async with bench(tmp_path, log) as one:
         serve = log.serve
         log.serve = lambda path: b"\x00" if path.endswith(".p/44") else serve(path)  # type: ignore[method-assign]
         await one.poll()
-        assert (one.size, one.site.mirror.draft_size, await one.alarms()) == (0, 0, [("wrong-entries", True)])
+        assert (one.size, one.site.mirror.draft_size, await one.alarms()) == (0, 256, [("wrong-entries", True)])
         log.serve = serve  # type: ignore[method-assign]
         await one.poll()
         assert (one.size, await one.alarms()) == (300, [("wrong-entries", False)])
