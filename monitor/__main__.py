@@ -12,6 +12,7 @@ import trio
 from starlette.applications import Starlette
 
 from gossip.core import Rules
+from gossip.envelope import peer_id
 from gossip.shell import Gossip, Post
 from monitor.alarms.book import Alarms
 from monitor.allowance import Allowance
@@ -192,7 +193,7 @@ def _rules(settings: MonitorSettings) -> Rules:
         dialled=tuple(peer.id for peer in peers if peer.url is not None),
         observers=observers_of(settings.peers),
         own_observer=settings.observer_key.verifier_key,
-        testifiers={peer.id: peer.key for peer in peers},
+        testifiers={peer_id(key): key for key in (*(peer.key for peer in peers), settings.peer_key.verifier_key)},
         interval_ms=int(settings.gossip_interval * 1000),
         unserved_ms=int(settings.unserved_seconds * 1000),
     )

@@ -77,11 +77,13 @@ from monitor.alarms.kinds import (
     MIRROR_FULL,
     WITNESS_CONFLICT,
 )
+from monitor.archive import LOG
 from monitor.core import MAX_AHEAD_SECONDS, UNREACHABLE_SECONDS
 from monitor.errands import Errands
 from monitor.ledger import Ledger, ahead
 from monitor.marks import Marks
 from monitor.notebook import Notebook
+from monitor.shown import Shown
 from monitor.site import Site, reopened
 from monitor.sources.source import NotServed
 from monitor.store import (
@@ -127,6 +129,7 @@ class Monitor:
         self,
         store: MonitorStore,
         alarms: Alarms,
+        shown: Shown,
         marks: Marks,
         register: DatabaseRegister,
         observer: Signer,
@@ -138,6 +141,7 @@ class Monitor:
         self.sites: dict[bytes, Site] = {}
         self.store = store
         self.alarms = alarms
+        self.shown = shown
         self.marks = marks
         self.observer = observer
         self._register = register
@@ -213,9 +217,12 @@ class Monitor:
         read = self.sites[origin].mirror.read
         return tuple(await trio.to_thread.run_sync(prove_consistency, old, new, read))
 
-    async def submit(self, origin: bytes, note: bytes) -> list[str]:
-        """Take a note that the log or a client showed; return why it was refused, if it was."""
-        return await self.gossip.dispatch(HeadSeen(origin, note))
+    async def submit(self, origin: bytes, note: bytes, who: str | None = None) -> list[str]:
+        """Take a note that somebody showed, and archive it under their name; return why it was refused, if it was."""
+        refusals = await self.gossip.dispatch(HeadSeen(origin, note))
+        if who is not None and not refusals:
+            self.shown.note(self.sites[origin].log, note, who)
+        return refusals
 
     async def poll(self, origin: bytes) -> None:
         """Look at what the log shows now."""
@@ -226,23 +233,24 @@ class Monitor:
             note = await site.source.checkpoint()
         except NotServed as error:
             if now - (site.reached or site.began) >= UNREACHABLE_SECONDS:
-                await self.alarm(LOG_UNREACHABLE, origin, str(error))
+                await self.alarm(LOG_UNREACHABLE, origin, "its checkpoint", str(error))
             return
         site.reached = now
         await self.clear(LOG_UNREACHABLE, origin)
-        refusals = await self.submit(origin, note)
+        refusals = await self.submit(origin, note, LOG)
         if refusals:
-            await self.alarm(BAD_CHECKPOINT, origin, refusals[0])
+            await self.alarm(BAD_CHECKPOINT, origin, "its checkpoint", refusals[0])
             return
         await self.clear(BAD_CHECKPOINT, origin)
         # What is not refused is not thereby signed: a key may be unknown, and of a convicted log nothing is looked at.
-        shown = reopened(site.log, note)
+        shown = self.shown.shown(site.log.origin, LOG)
         if shown is not None:
             await self._compare_with_shown(site, origin, shown.head)
 
-    async def alarm(self, kind: str, origin: bytes, subject: str) -> None:
+    async def alarm(self, kind: str, origin: bytes, subject: str, detail: str = "") -> None:
         """Raise an alarm about a log."""
-        await self.alarms.hold(Key(kind, self._name(origin), subject), evidence=subject if kind == CONVICTED else None)
+        evidence = subject if kind == CONVICTED else None
+        await self.alarms.hold(Key(kind, self._name(origin), subject), detail, evidence=evidence)
 
     async def clear(self, kind: str, origin: bytes, subject: str = "") -> None:
         """Clear the alarms of a kind about a log, all or those whose subject begins like this."""
@@ -312,7 +320,7 @@ class Monitor:
             case JudgeOpening(origin, signed, opening):
                 read, own = self.sites[origin].mirror.read, self.branch(origin).signed
                 outcome = await trio.to_thread.run_sync(judge_opening, own, signed, opening, read)
-                return [OpeningJudged(origin, signed, outcome)]
+                return [OpeningJudged(origin, signed, outcome, opening)]
             case Testify(origin, head, first_seen_ms, tries):
                 return [await self._testify(origin, head, first_seen_ms, tries)]
             case _:

@@ -28,10 +28,13 @@ from gossip.core import Held, origin_id
 from gossip.core.state import (
     MAX_CONTACTS,
     MAX_EVIDENCE,
+    MAX_FRUITLESS,
     MAX_JUDGED,
     MAX_OFFERS,
+    MAX_OPENINGS,
     MAX_PENDING,
     MAX_TESTIMONY,
+    MAX_WANTED_TILES,
 )
 from gossip.messages import (
     Consistency,
@@ -118,6 +121,9 @@ def check_pools(monitor: Monitor) -> None:
     _hold(len(state.contacts) <= MAX_CONTACTS, "I4: too many contacts")
     _hold(len(state.judged) <= MAX_JUDGED, "I4: too many judged bundles")
     _hold(len(state.offers) <= MAX_OFFERS * len(state.rules.peers), "I4: too many offers")
+    _hold(len(state.fruitless) <= MAX_FRUITLESS, "I4: too much evidence that never came")
+    _hold(len(state.tiles) <= MAX_WANTED_TILES * len(state.rules.logs), "I4: too many tiles that are asked for")
+    _hold(all(len(one.openings) <= MAX_OPENINGS for one in state.tiles.values()), "I4: too many openings that wait")
     _hold(set(state.branches) <= set(state.rules.logs), "I4: a branch of a log that is not configured")
 
 

@@ -24,6 +24,7 @@ from gossip.core.state import (
     State,
     origin_id,
 )
+from gossip.core.tiles import forget_tiles
 from gossip.core.turn import Turn
 from gossip.messages import EvidenceBundle, HaveEvidence, HeldEvidence
 from tlog.checkpoint import Checkpoint
@@ -121,6 +122,7 @@ def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | 
     if conviction.accused in log.keys:
         branch = turn.state.branch(log.id)
         turn.put(log.id, replace(branch, convicted=(*branch.convicted, conviction.id)))
+        forget_tiles(turn, log.id)
     turn.emit(Keep(held, evidence))
     _spread(turn, held, via)
     forget_offer(turn, conviction.id)

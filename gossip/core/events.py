@@ -150,11 +150,12 @@ class StatementShown:
 
 @dataclass(frozen=True, slots=True)
 class OpeningJudged:
-    """``JudgeOpening`` was done."""
+    """``JudgeOpening`` was done. What was judged is needed again if a tile is missing."""
 
     origin: bytes
     signed: SignedCheckpoint
     outcome: Outcome
+    opening: TruncatedProof | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from gossip.core.effects import (
     Remember,
     Review,
     SeekProof,
-    SeekTile,
     Settle,
     Testify,
     Weigh,
@@ -50,13 +49,13 @@ from gossip.core.state import (
     Log,
     Pending,
 )
+from gossip.core.tiles import want_tile
 from gossip.core.turn import Turn
-from gossip.messages import MAX_SIGNATURE_LINES, PENDING, VERIFIED, GetConsistency, GetTile, Head
+from gossip.messages import MAX_SIGNATURE_LINES, PENDING, VERIFIED, GetConsistency, Head
 from tlog.evidence import Evidence
 from tlog.hashing import TreeHead
 from tlog.note import Note
 from tlog.signed_checkpoint import SignedCheckpoint
-from tlog.tiles import TILE_WIDTH
 from tlog.trust import is_log_key
 
 
@@ -92,7 +91,7 @@ def opening_judged(turn: Turn, event: OpeningJudged) -> None:
     if isinstance(outcome, Forked):
         _convict_all(turn, event.origin, (outcome.evidence, *outcome.others))
     elif isinstance(outcome, NeedsTile):
-        _want_tile(turn, event.origin, outcome.tile)
+        want_tile(turn, event.origin, outcome, event)
 
 
 def stated(turn: Turn, event: Stated) -> None:
@@ -117,8 +116,8 @@ def adjudicated(turn: Turn, event: Adjudicated) -> None:
             _begin_pursuit(turn, origin, signed.head, proof)
         case Undecided():
             _begin_pursuit(turn, origin, signed.head, None)
-        case NeedsTile(tile):
-            _want_tile(turn, origin, tile)
+        case NeedsTile():
+            want_tile(turn, origin, event.outcome)
         case Forked(evidence, others):
             _convict_all(turn, origin, (evidence, *others))
         case Unprovable():
@@ -276,11 +275,6 @@ def _look_for_cosigners(turn: Turn, log: Log, raw: bytes, via: bytes | None) -> 
 def _convict_all(turn: Turn, origin: bytes, evidence: Iterable[Evidence]) -> None:
     for one in evidence:
         convict_own(turn, origin, one)
-
-
-def _want_tile(turn: Turn, origin: bytes, tile: int) -> None:
-    turn.emit(SeekTile(origin, tile))
-    turn.send(turn.links(), GetTile(origin, 0, tile, TILE_WIDTH))
 
 
 def _say_unserved(turn: Turn, origin: bytes, pending: Pending) -> Pending:

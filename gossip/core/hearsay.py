@@ -5,6 +5,7 @@ A peer is heard only in its own name and what it says is not passed on; only wha
 """
 
 from dataclasses import replace
+from hashlib import sha256
 
 from gossip.core.budget import Kind
 from gossip.core.effects import Count, KeepTestimony, Refuse
@@ -12,13 +13,19 @@ from gossip.core.state import MAX_TESTIMONY, MAX_TESTIMONY_OF_ONE, HeldTestimony
 from gossip.core.turn import Turn
 from gossip.messages import TestimonyNote
 from gossip.testimony import Testimony, open_testimony
-from tlog.errors import FormatError, SignatureError
+from tlog.errors import FormatError, SignatureError, TlogError
 from tlog.note import NotSignedError
 
 
 def testify(turn: Turn, note: bytes) -> None:
-    """Tell the links what this monitor testifies."""
+    """Tell the links what this monitor testifies, and count it like what they do."""
     turn.send(turn.links(), TestimonyNote(note))
+    try:
+        said, key = open_testimony(note, turn.state.rules.testifiers.values())
+    except TlogError:
+        return  # nobody told us which key is our own
+    origin, me = origin_id(said.origin), sha256(key.format().encode()).digest()
+    _put(turn, origin, _with(turn.state.testimony.get(origin, ()), HeldTestimony(said, me, note)))
 
 
 def testimony_heard(turn: Turn, message: TestimonyNote, peer: bytes) -> None:

@@ -4,10 +4,19 @@ A bundle with post-quantum signatures is many times as large as its name. So it 
 hears of it over sixteen links fetches it over one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from gossip.core.state import MAX_OFFERS, OFFER_MS, Offer, State
+from gossip.core.state import (
+    FRUITLESS_MS,
+    LAST_FRUITLESS_MS,
+    MAX_FRUITLESS,
+    MAX_OFFERS,
+    OFFER_MS,
+    Fruitless,
+    Offer,
+    State,
+)
 from gossip.core.turn import Turn
 from gossip.messages import MAX_GET_EVIDENCE, GetEvidence
 
@@ -20,6 +29,7 @@ def take_offers(turn: Turn, ids: list[bytes], peer: bytes) -> None:
     A peer that makes up names takes places from itself alone, and is asked for one thing once, however often it says
     that it has it: neither keeps us from asking others.
     """
+    ids = [id_ for id_ in ids if not _is_fruitless(turn, id_)]
     offers = dict(turn.state.offers)
     room = MAX_OFFERS - sum(offer.peer == peer for offer in offers.values())
     wanted: list[bytes] = []
@@ -39,11 +49,34 @@ def ask_again(turn: Turn) -> None:
     due = {id_: offer for id_, offer in turn.state.offers.items() if turn.now_ms - offer.asked_ms >= OFFER_MS}
     if not due:
         return
+    _remember_fruitless(turn, (id_ for id_, offer in due.items() if not offer.others))
     again = {id_: Offer(one.others[0], turn.now_ms, one.others[1:]) for id_, one in due.items() if one.others}
     waiting = {id_: offer for id_, offer in turn.state.offers.items() if id_ not in due}
     turn.state = replace(turn.state, offers={**waiting, **again})
     for id_, offer in again.items():
         _ask(turn, offer.peer, [id_])
+
+
+def _is_fruitless(turn: Turn, id_: bytes) -> bool:
+    known = turn.state.fruitless.get(id_)
+    return known is not None and turn.now_ms < known.until_ms
+
+
+def _remember_fruitless(turn: Turn, ids: Iterable[bytes]) -> None:
+    """Do not ask again soon for what did not come from anybody, or came and convicted nobody by the keys we know.
+
+    The other side announces it in every exchange, as long as the two differ.
+    """
+    fruitless = dict(turn.state.fruitless)
+    for id_ in ids:
+        known = fruitless.pop(id_, None)
+        times = 1 if known is None else known.times + 1
+        wait = min(FRUITLESS_MS << min(times - 2, 16), LAST_FRUITLESS_MS) if times > 1 else 0  # once may be bad luck
+        fruitless[id_] = Fruitless(times, turn.now_ms + wait)
+    oldest_first = list(fruitless)
+    for id_ in oldest_first[: max(len(fruitless) - MAX_FRUITLESS, 0)]:
+        del fruitless[id_]
+    turn.state = replace(turn.state, fruitless=fruitless)
 
 
 def offered_by(state: State, id_: bytes) -> tuple[bytes, ...]:

@@ -17,6 +17,7 @@ from tlog.evidence import Conviction, EvidenceType
 from tlog.hashing import TreeHead
 from tlog.keys import VerifierKey
 from tlog.note import Note
+from tlog.opening import TruncatedProof
 from tlog.policy import Policy
 from tlog.signed_checkpoint import SignedCheckpoint
 
@@ -25,6 +26,12 @@ MAX_HEADS_AT_ONCE = 64  # of one log in one envelope: each is verified and writt
 MAX_EVIDENCE = 4  # per origin, key and class: one convicts, more only help forensics
 PUSH_INTERVAL_MS = 1000  # per log at most one push of a verified head in this time, the newest
 RETRY_MS = 10_000  # between two requests for a proof about the same head
+LAST_TILE_MS = 320_000  # between two requests for one missing tile, in the end: each of them goes to all links
+MAX_WANTED_TILES = 16  # per log, that are asked for again; 17 that are missing at once are a mirror to be made anew
+MAX_OPENINGS = 4  # that wait for one tile
+MAX_FRUITLESS = 256  # pieces of evidence that were asked for in vain
+FRUITLESS_MS = 20_000  # from the second time until it is asked for once more, doubled each time
+LAST_FRUITLESS_MS = 3_600_000
 LOOK_COST = 8  # signature checks that a peer pays beyond the real ones for a look at a head of a convicted log
 MAX_CONTACTS = 256  # peers whose cursors and budgets are remembered, those heard of last
 MAX_JUDGED = 64  # evidence bundles whose bytes are remembered, so that the same ones are not verified again
@@ -108,8 +115,8 @@ class Log:
 class Rules:
     """What does not change while the monitor runs. Peers are named by ``peer_id``; some of them can be dialled.
 
-    ``testifiers`` are the peers' keys, under which they testify. ``keyring`` is made of the observers unless it is
-    given: whoever simulates many monitors shares one.
+    ``testifiers`` are the peers' keys and our own, under which they testify and we do. ``keyring`` is made of the
+    observers unless it is given: whoever simulates many monitors shares one.
     """
 
     logs: Mapping[bytes, Log]
@@ -251,11 +258,29 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Fruitless:
+    """Evidence that was announced, asked for, and not accepted; not asked for again before ``until_ms``."""
+
+    times: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTile:
+    """A tile that is asked for until it comes, and the openings that cannot be judged without it."""
+
+    asked_ms: int
+    tries: int = 0
+    openings: tuple[tuple[SignedCheckpoint, TruncatedProof], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything that gossip knows. ``epoch`` tells this run of the program from others, and is not 0.
 
     ``cursor`` counts the changes to what is held, and ``changes`` tells the last one of each log, oldest first.
-    ``disputes`` counts summaries in a row, of whichever peers, that named other convictions than ours.
+    ``disputes`` counts summaries in a row, of whichever peers, that named other convictions than ours. ``tiles`` are
+    those that the mirror lacks, by origin, level and index.
     """
 
     rules: Rules
@@ -269,6 +294,8 @@ class State:
     changes: Mapping[bytes, int] = field(default_factory=dict)
     testimony: Mapping[bytes, tuple[HeldTestimony, ...]] = field(default_factory=dict)
     offers: Mapping[bytes, Offer] = field(default_factory=dict)
+    fruitless: Mapping[bytes, Fruitless] = field(default_factory=dict)
+    tiles: Mapping[tuple[bytes, int, int], WantedTile] = field(default_factory=dict)
     judged: Mapping[bytes, Ignored | str | None] = field(default_factory=dict)
     exchanges: int = 0
     disputes: int = 0

@@ -16,7 +16,6 @@ from gossip.core.effects import (
     Lend,
     Prove,
     Refuse,
-    Review,
     SendTile,
     Weigh,
 )
@@ -54,6 +53,7 @@ from gossip.core.state import (
     Rules,
     State,
 )
+from gossip.core.tiles import seek_again, tile_deadlines, tile_lent
 from gossip.core.turn import Chance, Turn
 from gossip.messages import (
     Buckets,
@@ -106,7 +106,7 @@ def step(state: State, event: Event, now_ms: int, rng: Chance) -> tuple[State, t
 def wake_ms(state: State) -> int:
     """Tell at what time the next ``Tick`` has something to do."""
     deadlines = _deadlines(state.branches.values(), state.rules.unserved_ms)
-    return min((state.exchange_ms, *offer_deadlines(state), *deadlines))
+    return min((state.exchange_ms, *offer_deadlines(state), *tile_deadlines(state), *deadlines))
 
 
 def _dispatch(turn: Turn, event: Event) -> None:
@@ -139,7 +139,7 @@ def _done(turn: Turn, event: Done) -> None:
         case ProofFound():
             heads.proof_found(turn, event)
         case TileLent(origin):
-            turn.emit(Review(origin))
+            tile_lent(turn, origin)
         case Rehashed():
             heads.rehashed(turn, event)
         case WrongEntries():
@@ -162,6 +162,7 @@ def _tick(turn: Turn) -> None:
     if turn.now_ms >= turn.state.exchange_ms:
         reconcile.exchange(turn)
     ask_again(turn)
+    seek_again(turn)
     for origin in sorted(turn.state.branches):
         heads.push_if_due(turn, origin)
         heads.pursue_again(turn, origin)
@@ -200,7 +201,7 @@ def _message(turn: Turn, peer: bytes, message: Message, *, answer: bool, buckete
         case Consistency():
             _consistency(turn, message, peer)
         case TileData(origin, level, index, data):
-            turn.emit(Lend(origin, index, data) if level == 0 else Count(Ignored.UNWANTED_TILE))
+            turn.emit(Lend(origin, index, data, level))
         case HaveEvidence():
             reconcile.evidence_offered(turn, message, peer)
         case EvidenceBundle():

@@ -41,11 +41,13 @@ from gossip.core import (
 from gossip.core.state import (
     MAX_CONTACTS,
     MAX_EVIDENCE,
+    MAX_FRUITLESS,
     MAX_JUDGED,
     MAX_OFFERS,
     MAX_PENDING,
     MAX_TESTIMONY,
     MAX_TESTIMONY_OF_ONE,
+    MAX_WANTED_TILES,
 )
 from gossip.messages import (
     Buckets,
@@ -332,6 +334,8 @@ class GossipMachine(RuleBasedStateMachine):
         assert len(state.contacts) <= MAX_CONTACTS
         assert len(state.judged) <= MAX_JUDGED
         assert len(state.offers) <= MAX_OFFERS * len(state.rules.peers)
+        assert len(state.fruitless) <= MAX_FRUITLESS
+        assert len(state.tiles) <= MAX_WANTED_TILES * len(state.rules.logs)
         for testimony in state.testimony.values():
             assert len(testimony) <= MAX_TESTIMONY
             assert max(Counter(one.peer for one in testimony).values(), default=0) <= MAX_TESTIMONY_OF_ONE

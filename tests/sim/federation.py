@@ -164,7 +164,7 @@ class SimMonitor:
                 return [Testified(self._testify(head, first_seen_ms, tries, now))]
             case JudgeOpening(origin, signed, opening):
                 own = self.state.branch(origin).signed
-                return [OpeningJudged(origin, signed, judge_opening(own, signed, opening, self.mirror.node))]
+                return [OpeningJudged(origin, signed, judge_opening(own, signed, opening, self.mirror.node), opening)]
 
     def _note(self, effect: Effect, now: int) -> None:
         match effect:
