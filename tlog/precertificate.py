@@ -33,6 +33,16 @@ def parse_precertificate(der: bytes) -> Precertificate:
     return Precertificate(_without_poison(tbs), algorithm, signature)
 
 
+def with_empty_signature(tbs: bytes) -> bytes:
+    """Dress what is to be signed as a certificate that nobody signed: libraries read names out of nothing less."""
+    fields = _elements(_whole(tbs, _SEQUENCE))
+    # Version 1 goes without the field that says so: then the serial number is the first, not the second.
+    algorithm = next((one for one in fields[:3] if one[0] == _SEQUENCE), None)
+    if algorithm is None:
+        raise FormatError("a certificate does not say by which algorithm it is signed")
+    return _element(_SEQUENCE, tbs + algorithm + _element(_BIT_STRING, b"\0"))
+
+
 def _without_poison(tbs: bytes) -> bytes:
     fields = _elements(_whole(tbs, _SEQUENCE))
     if not fields or fields[-1][0] != _EXTENSIONS:

@@ -12,7 +12,7 @@ whoever relies on them has to check them against the first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 
 from tlog.errors import FormatError
@@ -92,6 +92,17 @@ def parse_leaves(data: bytes, first: int, width: int) -> list[TileLeaf]:
     return leaves
 
 
+def parse_merkle_tree_leaf(data: bytes) -> TileLeaf:
+    """Read what the tree hashes of an entry: a leaf without chain and without the submitted precertificate."""
+    reader = _Reader(data)
+    if reader.take(len(_V1_TIMESTAMPED_ENTRY)) != _V1_TIMESTAMPED_ENTRY:
+        raise FormatError("it is no timestamped entry of version 1")
+    leaf = _read_timestamped_entry(reader)
+    if reader.at != len(data):
+        raise FormatError("it goes on after its last field")
+    return leaf
+
+
 def format_leaves(leaves: Sequence[TileLeaf]) -> bytes:
     """Write a data tile."""
     return b"".join(leaf.format() for leaf in leaves)
@@ -133,18 +144,22 @@ def _parse_leaf(reader: "_Reader", index: int) -> TileLeaf:
 
 
 def _read_leaf(reader: "_Reader") -> TileLeaf:
+    entry = _read_timestamped_entry(reader)
+    pre_certificate = reader.certificate() if entry.is_precertificate else None
+    prints = reader.vector(2)
+    if len(prints) % FINGERPRINT_SIZE:
+        raise FormatError("its chain does not consist of fingerprints of 32 bytes")
+    chain = tuple(prints[at : at + FINGERPRINT_SIZE] for at in range(0, len(prints), FINGERPRINT_SIZE))
+    return replace(entry, chain=chain, pre_certificate=pre_certificate)
+
+
+def _read_timestamped_entry(reader: "_Reader") -> TileLeaf:
     timestamp_ms, kind = _HEAD.unpack(reader.take(_HEAD.size))
     if timestamp_ms > MAX_INTEGER or kind not in (_X509_ENTRY, _PRECERT_ENTRY):
         raise FormatError("it is of no known type, or of a time beyond all time")
     issuer_key_hash = reader.take(FINGERPRINT_SIZE) if kind == _PRECERT_ENTRY else None
     certificate = reader.certificate()
-    extensions = reader.vector(2)
-    pre_certificate = None if issuer_key_hash is None else reader.certificate()
-    prints = reader.vector(2)
-    if len(prints) % FINGERPRINT_SIZE:
-        raise FormatError("its chain does not consist of fingerprints of 32 bytes")
-    chain = tuple(prints[at : at + FINGERPRINT_SIZE] for at in range(0, len(prints), FINGERPRINT_SIZE))
-    return TileLeaf(timestamp_ms, certificate, extensions, chain, issuer_key_hash, pre_certificate)
+    return TileLeaf(timestamp_ms, certificate, reader.vector(2), issuer_key_hash=issuer_key_hash)
 
 
 class _Reader:

@@ -8,7 +8,7 @@ import pytest
 from tests.vectors import vector
 from tlog.errors import FormatError
 from tlog.hashing import leaf_hash
-from tlog.precertificate import parse_precertificate
+from tlog.precertificate import parse_precertificate, with_empty_signature
 from tlog.static_ct import (
     MAX_DATA_TILE_BYTES,
     TileLeaf,
@@ -18,6 +18,7 @@ from tlog.static_ct import (
     issuer_path,
     parse_extensions,
     parse_leaves,
+    parse_merkle_tree_leaf,
 )
 from tlog.text import MAX_INTEGER
 from tlog.tiles import EntryBundle
@@ -162,3 +163,22 @@ def test_lengths_are_written_as_short_as_der_demands() -> None:
     whole = b"\x30\x82" + len(inner).to_bytes(2) + inner + element(0x30) + b"\x03\x00"
     found = parse_precertificate(b"\x30\x82" + len(whole).to_bytes(2) + whole)
     assert found.tbs_certificate == b"\x30\x82" + len(tbs).to_bytes(2) + tbs
+
+
+@pytest.mark.parametrize("issuer_key_hash", [None, b"\x07" * 32])
+def test_what_the_tree_hashes_is_read_back(issuer_key_hash: bytes | None) -> None:
+    entry = TileLeaf(5, b"\x30\x00", format_extensions(9), issuer_key_hash=issuer_key_hash)
+    assert parse_merkle_tree_leaf(entry.merkle_tree_leaf()) == entry
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00\x01", b"\x00\x00", TileLeaf(5, b"\x30\x00", b"").merkle_tree_leaf() + b"x"]
+)
+def test_refuses_what_no_tree_of_certificates_hashes(data: bytes) -> None:
+    with pytest.raises(FormatError):
+        parse_merkle_tree_leaf(data)
+
+
+def test_what_is_to_be_signed_must_name_its_algorithm() -> None:
+    with pytest.raises(FormatError, match="algorithm"):
+        with_empty_signature(b"\x30\x03\x02\x01\x01")
