@@ -31,6 +31,7 @@ from tlog.policy import Policy, PolicyWitness
 from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
+MAX_WAITING = 4  # statements of one witness about one log that the branch has not reached
 GATHERING_SECONDS = 0.5  # statements of that time are judged and written down together
 
 
@@ -132,17 +133,22 @@ class _Place:
     on_branch: bool | None = None
     """Whether the newest statement lies on the branch, as far as that is known."""
     waiting: list[StoredSight] = field(default_factory=list)
-    """What is to be judged: the first statement that came, and the last. The first one stays, or a log that always is
-    ahead of us would never be caught up with."""
+    """What is to be judged, the oldest first. Of too many the oldest stay, which the branch reaches first, and the
+    newest: or a log that always is ahead of us would never be caught up with."""
     seen_ms: int | None = None
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
     def take(self, statement: StoredSight) -> bool:
         """Let a statement wait to be judged, unless it says nothing new."""
-        if self.newest is not None and not _is_newer(statement, self.newest):
+        known = (self.sight, self.newest) if self.on_branch is False else (self.sight,)
+        if not all(one is None or _is_newer(statement, one) for one in known):
             return False
-        self.newest, self.on_branch = statement, None
-        self.waiting = [*self.waiting[:1], statement]
+        if any(_same(statement, one) for one in self.waiting):
+            return False
+        if self.newest is None or _is_newer(statement, self.newest):
+            self.newest, self.on_branch = statement, None
+        self.waiting = sorted([*self.waiting, statement], key=_order)
+        del self.waiting[MAX_WAITING - 1 : -1]
         return True
 
     def judged(self, statement: StoredSight, on_branch: bool) -> bool:
@@ -350,9 +356,15 @@ def _is_newer(one: StoredSight, other: StoredSight) -> bool:
 
     What was signed in the future counts from when it was received, once: shown again, it is still that old.
     """
-    if (one.stated, one.size, one.root_hash) == (other.stated, other.size, other.root_hash):
-        return False
-    return (one.time, one.size) > (other.time, other.size)
+    return not _same(one, other) and _order(one) > _order(other)
+
+
+def _order(one: StoredSight) -> tuple[int, int]:
+    return one.time, one.size
+
+
+def _same(one: StoredSight, other: StoredSight) -> bool:
+    return (one.stated, one.size, one.root_hash) == (other.stated, other.size, other.root_hash)
 
 
 def _statement(witness: PolicyWitness, signed: SignedCheckpoint, now: int) -> StoredSight | None:
