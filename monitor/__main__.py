@@ -40,6 +40,7 @@ from runtime.daemon import Node, Ready, run_daemon, serve_node
 from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
 from runtime.http import operator_routes
+from runtime.local import SCHEME, fetch_file
 from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
@@ -164,7 +165,8 @@ async def _assembled(
         stored = branches.get(watched.log.origin)
         mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes)
         mirrors.callback(mirror.close)
-        allowance = Allowance(world.fetch, world.clock)
+        fetch = fetch_file if watched.url.startswith(SCHEME) else world.fetch
+        allowance = Allowance(fetch, world.clock, watched.parallel, watched.requests_per_second)
         source = source_of(watched.kind, watched.url, allowance.fetch)
         follower = Follower(watched.log.id, mirror, source, gossip.dispatch, allowance, room)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)

@@ -15,7 +15,6 @@ from monitor.sources.source import Fetch
 from runtime.client import Failure, FetchError, Response
 from runtime.clock import Clock
 
-PARALLEL = 8  # requests at once: on a fast link eight in flight keep one core hashing
 MAX_REST_SECONDS = 86_400.0  # who wants to be left alone for longer is asked once a day whether that still holds
 FIRST_REST_SECONDS = 1.0  # after a 429 that names no time; doubles up to the longest
 LONGEST_REST_SECONDS = 60.0
@@ -30,9 +29,7 @@ UNAVAILABLE = 503
 class Allowance:
     """The ``Fetch`` of one log."""
 
-    def __init__(
-        self, fetch: Fetch, clock: Clock, *, parallel: int = PARALLEL, requests_per_second: float = 0.0
-    ) -> None:
+    def __init__(self, fetch: Fetch, clock: Clock, parallel: int, requests_per_second: float = 0.0) -> None:
         self.parallel = parallel
         self.expected_bytes = USUAL_BYTES
         self._fetch = fetch

@@ -34,6 +34,8 @@ MIN_INTERVAL = 0.05  # seconds: below it a test would only measure its own polli
 MIN_UNSERVED = 1.0  # seconds: less is a slow log, not one that withholds
 MAX_UNSERVED = 30 * 86_400.0
 MAX_CADENCE = 30 * 86_400.0
+PARALLEL = 8  # requests at once to one log: on a fast link eight under way keep a core hashing
+MAX_PARALLEL = 64  # of 128 connections to all servers together
 MAX_LINKS = 64  # of 128 connections to all servers together; what exceeds eight or twelve links only costs
 EVIDENCE_PATH = "/v1/evidence"
 CONFLICTS_PATH = "/v1/conflicts"
@@ -68,6 +70,8 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     vantage_url: str = ""
     vantage_proxy: str = ""
     distributor: str = ""
+    parallel: int = PARALLEL
+    requests_per_second: float = 0.0
 
 
 class WitnessConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -143,6 +147,10 @@ class WatchedLog:
     vantage: Vantage | None = None
     distributor: str = ""
     """The URL of a service that hands out what witnesses cosigned of this log, if one is asked."""
+    parallel: int = PARALLEL
+    """How many requests may be under way at once."""
+    requests_per_second: float = 0.0
+    """How many requests may begin in a second; 0 for any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,10 +340,13 @@ def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog
     log = Log(origin, tuple(dict.fromkeys(keys)), own)
     if not (0 <= entry.cadence <= MAX_CADENCE and entry.growth >= 0):
         raise UsageError(f"{where}: `cadence` is more than 30 days, or it or `growth` is negative")
-    url = _checked_url(f"{where}: `url`", entry.url)
+    if not (1 <= entry.parallel <= MAX_PARALLEL and entry.requests_per_second >= 0):
+        raise UsageError(f"{where}: `parallel` is not 1 to {MAX_PARALLEL}, or `requests_per_second` is negative")
+    url = _log_url(f"{where}: `url`", entry.url)
     vantage = _vantage(where, entry, url)
     distributor = _checked_url(f"{where}: `distributor`", entry.distributor) if entry.distributor else ""
-    return WatchedLog(log, url, Kind(entry.kind), entry.cadence, entry.growth, vantage, distributor)
+    budget = entry.parallel, entry.requests_per_second
+    return WatchedLog(log, url, Kind(entry.kind), entry.cadence, entry.growth, vantage, distributor, *budget)
 
 
 def _vantage(where: str, entry: LogConfig, url: str) -> Vantage | None:
@@ -406,6 +417,15 @@ def _checked_url(where: str, url: str) -> str:
     scheme, found, rest = url.partition("://")
     if not found or scheme not in ("http", "https") or not rest or not url.isascii() or not url.isprintable():
         raise UsageError(f"{where} is not a URL that begins with http:// or https://")
+    return url.rstrip("/")
+
+
+def _log_url(where: str, url: str) -> str:
+    """Check where a log is read from; that may also be a folder with a copy of it."""
+    if not url.startswith("file:"):
+        return _checked_url(where, url)
+    if not url.startswith("file:///") or not url.isascii() or not url.isprintable():
+        raise UsageError(f"{where} is not a URL like file:///srv/copy-of-the-log, with escapes for other than ASCII")
     return url.rstrip("/")
 
 
