@@ -1,7 +1,7 @@
 """How a log is put together: ``init`` makes its state once, ``serve`` runs it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -11,26 +11,29 @@ from starlette.applications import Starlette
 from logserver.app import LogApp
 from logserver.config import LogSettings, read_settings
 from logserver.cosign import Witnesses
-from logserver.files import PublicFiles
+from logserver.files import PublicFiles, PublicObjects, StaticFiles
 from logserver.history import History, Publication
 from logserver.integrate import resume
+from logserver.lead import Follower, Leader
+from logserver.lease import Lease
 from logserver.metrics import LogMetrics
 from logserver.replay import Replayed
 from logserver.replay import replay as replayed
+from logserver.shown import Shown
 from logserver.store import METADATA, Sequencer, load_tree
 from logserver.tasks import Publisher, Publishing, Sweeper, read_published
+from runtime.cells import open_cell
 from runtime.client import Client
 from runtime.clock import SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
-from runtime.database import open_database
+from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
 from runtime.http import operator_routes
 from runtime.metrics import Metrics
-from runtime.register import FileRegister
+from runtime.objects import open_objects
+from runtime.register import FileRegister, SharedRegister
 from runtime.signers import FileSigner
 from runtime.version import version_document
-
-DATABASE_NAME = "log.sqlite"
 
 
 def init(config: Path) -> None:
@@ -53,56 +56,149 @@ async def replay(config: Path) -> Replayed:
     """
     settings = read_settings(config)
     # No lock: it only reads, and a log that serves may go on.
-    async with open_database(settings.data / DATABASE_NAME, METADATA) as database:
+    async with open_database(settings.database, METADATA) as database:
         return await replayed(database, settings.origin)
 
 
 async def _init(settings: LogSettings) -> None:
-    directory = DataDirectory.create(settings.data)
-    FileRegister.create(settings.register, settings.origin)
-    PublicFiles(settings.public).create()
-    async with open_database(directory.path / DATABASE_NAME, METADATA, create=True):
+    if settings.data is not None:
+        DataDirectory.create(settings.data)
+    if isinstance(settings.register, Path):
+        FileRegister.create(settings.register, settings.origin)
+    else:
+        async with open_cell(settings.register, settings.origin, create=True) as cell:
+            await SharedRegister.create(cell, settings.origin)
+    await trio.to_thread.run_sync(_files(settings).create)
+    async with open_database(settings.database, METADATA, create=True):
         pass
+
+
+def _files(settings: LogSettings) -> StaticFiles:
+    if isinstance(settings.public, Path):
+        return PublicFiles(settings.public)
+    return PublicObjects(open_objects(settings.public))
+
+
+class _Parts:
+    """What every way of serving a log needs."""
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        database: Database,
+        client: Client,
+        sequencer: Sequencer,
+        history: History,
+        shown: Shown,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.sequencer = sequencer
+        self.history = history
+        self.shown = shown
+        self.metrics = Metrics()
+        self.log_metrics = LogMetrics(self.metrics)
+        self.signers = [FileSigner(key) for key in settings.keys]
+        self.witnesses = Witnesses(settings.policy, client, self.log_metrics) if settings.policy else None
+
+    async def publisher(self, register: "FileRegister | SharedRegister") -> tuple[Publisher, StaticFiles]:
+        """Take up publishing where the last one stopped. Nothing may be signed if what is stored does not allow it."""
+        files = _files(self.settings)
+        published = await trio.to_thread.run_sync(read_published, files, self.signers, self.settings.policy)
+        known = await register.latest(self.settings.origin)
+        await self.sequencer.look()
+        integrator = await resume(self.sequencer, self.database, files, known.value if known else None, published)
+        if published is not None:
+            self.shown.show(published)
+        publisher = Publisher(
+            _publishing(self.settings),
+            self.sequencer,
+            integrator,
+            files,
+            self.history,
+            register,
+            self.signers,
+            self.witnesses,
+            SystemClock(),
+            self.log_metrics,
+            Publication(register.epoch, version_document()["version"]),
+            self.shown,
+        )
+        return publisher, files
+
+    def node(self, problems: Callable[[], Awaitable[Sequence[str]]], *tasks: Callable[[], Awaitable[object]]) -> Node:
+        """The log, to be served."""
+        shown = self.shown
+        app = LogApp(
+            self.sequencer,
+            _files(self.settings),
+            lambda: shown.checkpoint,
+            self.history,
+            self.log_metrics,
+            covered=shown.covered,
+        )
+        return Node(
+            vkey=self.signers[0].vkey.format(),
+            app=app.app(),
+            operator_app=Starlette(routes=operator_routes(self.metrics, problems, version_document())),
+            tasks=(*tasks, self.database.wait_failed),
+        )
 
 
 @asynccontextmanager
 async def _node(settings: LogSettings) -> AsyncIterator[Node]:
-    directory = DataDirectory.open(settings.data, init="sameview log init")
-    files = PublicFiles(settings.public)
-    signers = [FileSigner(key) for key in settings.keys]
-    metrics = Metrics()
-    log_metrics = LogMetrics(metrics)
-    with directory.lock(), FileRegister.open(settings.register, settings.origin) as register:
-        async with open_database(directory.path / DATABASE_NAME, METADATA) as database, Client() as client:
-            sequencer = Sequencer(database, await load_tree(database), settings.dedup)
-            published = read_published(files, signers, settings.policy)
-            known = await register.latest(settings.origin)
-            # Before anything is admitted: an entry must not get an index in a tree that cannot be signed.
-            by = Publication(register.epoch, version_document()["version"])
-            history = await History.open(database, settings.history_days, by)
-            integrator = await resume(sequencer, database, files, known.value if known else None, published)
-            publisher = Publisher(
-                _publishing(settings),
-                sequencer,
-                integrator,
-                files,
-                history,
-                register,
-                signers,
-                Witnesses(settings.policy, client, log_metrics) if settings.policy else None,
-                SystemClock(),
-                log_metrics,
-                published,
-            )
+    with ExitStack() as locks:
+        if settings.data is not None:
+            locks.enter_context(DataDirectory.open(settings.data, init="sameview log init").lock())
+        async with _opened(settings) as parts:
+            if isinstance(settings.database, str):
+                yield _one_of_several(parts)
+                return
+            async with _register(settings) as register:
+                # Before anything is admitted: an entry must not get an index in a tree that cannot be signed.
+                publisher, files = await parts.publisher(register)
+                sweeper = Sweeper(files, lambda: publisher.published)
+                yield parts.node(publisher.problems, publisher.run, sweeper.run, register.wait_lost)
+
+
+@asynccontextmanager
+async def _opened(settings: LogSettings) -> AsyncIterator[_Parts]:
+    async with open_database(settings.database, METADATA) as database, Client() as client:
+        sequencer = Sequencer(database, await load_tree(database), settings.dedup)
+        history = await History.open(database, settings.history_days)
+        yield _Parts(settings, database, client, sequencer, history, Shown(None))
+
+
+@asynccontextmanager
+async def _register(settings: LogSettings) -> AsyncIterator[FileRegister | SharedRegister]:
+    if isinstance(settings.register, Path):
+        with FileRegister.open(settings.register, settings.origin) as register:
+            yield register
+        return
+    async with open_cell(settings.register, settings.origin) as cell:
+        yield await SharedRegister.open(cell, settings.origin)
+
+
+def _one_of_several(parts: _Parts) -> Node:
+    """A process that takes entries, and publishes while it holds the lease."""
+    settings = parts.settings
+
+    @asynccontextmanager
+    async def open_publisher() -> AsyncIterator[tuple[Publisher, Sequence[Callable[[], Awaitable[object]]]]]:
+        async with _register(settings) as register:
+            publisher, files = await parts.publisher(register)
             sweeper = Sweeper(files, lambda: publisher.published)
-            yield Node(
-                vkey=signers[0].vkey.format(),
-                app=LogApp(
-                    sequencer, files, lambda: publisher.published, history, log_metrics, covered=publisher.covered
-                ).app(),
-                operator_app=Starlette(routes=operator_routes(metrics, publisher.problems, version_document())),
-                tasks=(publisher.run, sweeper.run, database.wait_failed, register.wait_lost),
-            )
+            yield publisher, (sweeper.run, register.wait_lost)
+
+    leader = Leader(Lease(parts.database), open_publisher)
+    follower = Follower(
+        parts.sequencer, _files(settings), parts.signers, settings.policy, parts.shown, settings.publish_interval
+    )
+
+    async def problems() -> Sequence[str]:
+        return await leader.publisher.problems() if leader.publisher else follower.problems()
+
+    return parts.node(problems, leader.run, follower.run)
 
 
 def _publishing(settings: LogSettings) -> Publishing:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from logserver.core import parse_batch
-from logserver.files import PublicFiles
+from logserver.files import StaticFiles
 from logserver.history import History, Published, Question
 from logserver.metrics import LogMetrics
 from logserver.store import Sequencer
@@ -86,7 +86,7 @@ class LogApp:
     def __init__(
         self,
         sequencer: Sequencer,
-        files: PublicFiles,
+        files: StaticFiles,
         published: Callable[[], SignedCheckpoint | None],
         history: History,
         metrics: LogMetrics,

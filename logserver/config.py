@@ -9,6 +9,7 @@ import msgspec
 from runtime.config import load, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
+from runtime.objects import check_object_url
 from tlog.errors import FormatError
 from tlog.keys import KeyType, SignerKey
 from tlog.policy import Policy
@@ -17,6 +18,7 @@ from tlog.text import parse_origin
 LOG_KEY_TYPES = frozenset({KeyType.ED25519, KeyType.COSIGNATURE_MLDSA44})
 
 PUBLIC_NAME = "public"
+DATABASE_NAME = "log.sqlite"
 MIN_INTERVAL = 0.01
 MAX_INTERVAL = 86400.0
 
@@ -30,7 +32,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     origin: str
     listen: str = "127.0.0.1:8080"
     operator_listen: str | None = "127.0.0.1:8090"
-    data: str
+    data: str | None = None
     public: str | None = None
     register: str
     keys: list[str]
@@ -51,10 +53,14 @@ class LogSettings:
     origin: str
     listen: str
     operator_listen: str | None
-    data: Path
-    public: Path
-    """The folder of static files; a web server may be another user, who must be able to get there."""
-    register: Path
+    data: Path | None
+    """The directory of the database and of whatever else is only here; None where all of it is elsewhere."""
+    database: Path | str
+    """SQLite's file, or the URL of a PostgreSQL database, which several processes may serve."""
+    public: Path | str
+    """The folder of static files; a web server may be another user, who must be able to get there. Or ``s3://…``."""
+    register: Path | str
+    """The directory of the register, or ``postgresql://…`` or ``s3://…``."""
     keys: tuple[SignerKey, ...]
     policy: Policy | None
     on_missing_quorum: MissingQuorum
@@ -74,7 +80,6 @@ def read_settings(path: Path) -> LogSettings:
         UsageError: naming the file, the key and what to do.
     """
     config = load(path, LogConfig)
-    _refuse_unsupported(path, config)
     _check_intervals(path, config)
     try:
         origin = parse_origin(config.origin.encode())
@@ -85,14 +90,15 @@ def read_settings(path: Path) -> LogSettings:
     policy = None if config.policy is None else _read_policy(resolve(path, config.policy))
     if policy is not None:
         _check_policy(path, policy, keys)
-    data = resolve(path, config.data)
+    data = None if config.data is None else resolve(path, config.data)
     settings = LogSettings(
         origin=origin,
         listen=config.listen,
         operator_listen=config.operator_listen,
         data=data,
-        public=data / PUBLIC_NAME if config.public is None else resolve(path, config.public),
-        register=resolve(path, config.register),
+        database=_database(path, config.database, data),
+        public=_public(path, config, data),
+        register=_register(path, config.register),
         keys=keys,
         policy=policy,
         on_missing_quorum=config.on_missing_quorum,
@@ -105,13 +111,46 @@ def read_settings(path: Path) -> LogSettings:
     return settings
 
 
-def _refuse_unsupported(path: Path, config: LogConfig) -> None:
-    if config.database != "sqlite":
-        raise UsageError(f'{path}: `database` can only be "sqlite" in this version: a log is one process')
+def _database(path: Path, database: str, data: Path | None) -> Path | str:
+    if database.startswith("postgresql://"):
+        return database
+    if database != "sqlite":
+        raise UsageError(f'{path}: `database` is "sqlite" or a URL like "postgresql://user@host/name"')
+    if data is None:
+        raise UsageError(f"{path}: `data` is missing: name the directory where the database is to be")
+    return data / DATABASE_NAME
+
+
+def _public(path: Path, config: LogConfig, data: Path | None) -> Path | str:
+    if config.storage.startswith("s3://"):
+        if config.public is not None:
+            raise UsageError(f"{path}: `public` names a folder and `storage` a bucket: leave one of them out")
+        return _object_url(path, "storage", config.storage)
     if config.storage != "file":
-        raise UsageError(f'{path}: `storage` can only be "file" in this version: leave it out, or see `public`')
-    if "://" in config.register:
-        raise UsageError(f"{path}: `register` can only be a path in this version: one that no backup contains")
+        raise UsageError(f'{path}: `storage` is "file" or a URL like "s3://bucket/prefix"')
+    if config.public is not None:
+        return resolve(path, config.public)
+    if data is None:
+        raise UsageError(f"{path}: `public` is missing: name the folder for the public files, or a `storage`")
+    return data / PUBLIC_NAME
+
+
+def _register(path: Path, register: str) -> Path | str:
+    if register.startswith("s3://"):
+        return _object_url(path, "register", register)
+    if register.startswith("postgresql://"):
+        return register
+    if "://" in register:
+        raise UsageError(f"{path}: `register` is a path, or a URL of postgresql:// or s3://")
+    return resolve(path, register)
+
+
+def _object_url(path: Path, name: str, url: str) -> str:
+    try:
+        check_object_url(url)
+    except UsageError as error:
+        raise UsageError(f"{path}: `{name}`: {error}") from None
+    return url
 
 
 def _check_intervals(path: Path, config: LogConfig) -> None:
@@ -122,12 +161,33 @@ def _check_intervals(path: Path, config: LogConfig) -> None:
 
 def _check_places(path: Path, settings: LogSettings) -> None:
     """The register must survive the loss of the data, and a restored backup must not bring it along."""
-    register = settings.register
-    for name, place in (("data", settings.data), ("public", settings.public)):
-        if register.is_relative_to(place) or place.is_relative_to(register):
+    register, data, public = settings.register, settings.data, settings.public
+    _check_shared(path, settings)
+    for name, place in (("data", data), ("public", public)):
+        if isinstance(register, Path) and isinstance(place, Path) and _overlap(register, place):
             raise UsageError(f"{path}: `register` and `{name}` must be apart, best on different disks")
-    if settings.data.is_relative_to(settings.public):
+    if isinstance(public, Path) and data is not None and data.is_relative_to(public):
         raise UsageError(f"{path}: `public` must not contain `data`: everything in it is served")
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _check_shared(path: Path, settings: LogSettings) -> None:
+    if isinstance(settings.register, str):
+        if settings.register in (settings.database, settings.public):
+            # A backup of the one would bring the other along.
+            raise UsageError(f"{path}: `register` is where the log itself is: put it into another cluster or bucket")
+        if isinstance(settings.public, str) and settings.register.startswith(f"{settings.public.rstrip('/')}/"):
+            raise UsageError(f"{path}: `register` is below `storage`, which is served: put it into another bucket")
+    elif isinstance(settings.database, str):
+        raise UsageError(
+            f"{path}: with a PostgreSQL `database` several processes may serve this log, so `register` has to be where "
+            "all of them reach it: in another PostgreSQL cluster, or s3://bucket/prefix"
+        )
+    if settings.dedup == "recent" and isinstance(settings.database, str):
+        raise UsageError(f'{path}: `dedup = "recent"` is in the memory of one process: with PostgreSQL use "all"')
 
 
 def _check_keys(path: Path, origin: str, keys: tuple[SignerKey, ...]) -> None:

@@ -1,21 +1,29 @@
 """The log's public files: tiles, entry bundles and the checkpoint, as any static file server would serve them.
 
 Every file is written whole and made durable before its name appears, so a reader, and a restart after a crash, sees
-the old state or the new one. Writing the same file again writes the same bytes.
+the old state or the new one. Writing the same file again writes the same bytes. They stand in a folder
+(``PublicFiles``), or in object storage (``PublicObjects``).
 """
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
+
+from typing_extensions import override
 
 from logserver.core import EMPTY_EDGE, Edge, TileFile
 from runtime.errors import UsageError
 from runtime.files import replace_file, sync_directory
+from runtime.objects import Object, Objects, Overtaken
+from runtime.register import Fenced
 from tlog.errors import FormatError
 from tlog.hashing import Hash
+from tlog.note import MAX_NOTE_BYTES
 from tlog.proofs import ReadNode
-from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, TileReader, parse_entries, tile_hashes
+from tlog.tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, EntryBundle, Tile, TileReader, parse_entries, tile_hashes
 
 # A web server of another user reads these, whatever umask the log runs under.
 FILE_MODE = 0o644
@@ -23,6 +31,10 @@ FOLDER_MODE = 0o755
 
 CHECKPOINT = "checkpoint"
 TILES = "tile"
+
+# What an object storage tells whoever reads from it directly.
+TILE_HEADERS = {"Content-Type": "application/octet-stream", "Cache-Control": "public, max-age=31536000, immutable"}
+CHECKPOINT_HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"}
 
 
 class LostTile(UsageError):  # noqa: N818  # it names a state, as Fenced does
@@ -35,54 +47,47 @@ class LostTile(UsageError):  # noqa: N818  # it names a state, as Fenced does
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PublicFiles:
-    """The folder that holds ``checkpoint`` and ``tile/``."""
+class StaticFiles(ABC):
+    """``checkpoint`` and ``tile/``, wherever they stand."""
 
-    root: Path
+    __slots__ = ()
 
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where they stand, for a person."""
+
+    @abstractmethod
     def create(self) -> None:
-        """Make the empty folder. Its parent must exist.
+        """Make the empty place.
 
         Raises:
-            UsageError: it exists and is not empty, or cannot be made.
+            UsageError: it is not empty, or cannot be made.
         """
-        try:
-            self.root.mkdir(exist_ok=True)
-            if any(self.root.iterdir()):
-                raise UsageError(f"{self.root} exists and is not empty: name a new folder for the public files")
-            self.root.chmod(FOLDER_MODE)
-            sync_directory(self.root.parent)
-        except OSError as error:
-            raise UsageError(f"cannot make the public folder {self.root}: {error.strerror}") from None
 
+    @abstractmethod
     def write(self, files: Sequence[TileFile]) -> None:
         """Write tiles and bundles; when this returns they are durable."""
-        for file in files:
-            path = self.root / file.path
-            self._make_folder(path.parent)
-            replace_file(path, file.data, mode=FILE_MODE)
 
+    @abstractmethod
     def drop_partial(self, path: str) -> None:
         """Remove the partial tiles or bundles beside a full one; what is cut off in between goes the next time."""
-        # SPEC: T-12 a partial tile may be deleted once the full one exists.
-        if (self.root / path).is_file():
-            shutil.rmtree(self.root / f"{path}.p", ignore_errors=True)
 
+    @abstractmethod
     def write_checkpoint(self, note: bytes) -> None:
         """Publish a checkpoint."""
-        replace_file(self.root / CHECKPOINT, note, mode=FILE_MODE)
+
+    @abstractmethod
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a file, or None when there is none. ``path`` comes from ``Tile.path`` and its like only."""
+
+    @abstractmethod
+    def holds_tiles(self) -> bool:
+        """Tell whether any tile was ever written, and not moved away since."""
 
     def read_checkpoint(self) -> bytes | None:
         """The published checkpoint, or None before the first."""
         return self.read(CHECKPOINT)
-
-    def read(self, path: str) -> bytes | None:
-        """The bytes of a file, or None when there is none. ``path`` comes from ``Tile.path`` and its like only."""
-        try:
-            return (self.root / path).read_bytes()
-        except FileNotFoundError:
-            return None
 
     def nodes(self, size: int) -> ReadNode:
         """The nodes of the tree at a size whose tiles have been written; for one thread at a time.
@@ -100,7 +105,7 @@ class PublicFiles:
         Raises:
             LostTile: a tile or bundle is gone or damaged.
         """
-        if not (self.root / TILES).is_dir():
+        if not self.holds_tiles():
             return EMPTY_EDGE
         levels: list[tuple[Hash, ...]] = []
         while size >> (8 * len(levels)):
@@ -125,6 +130,58 @@ class PublicFiles:
             pass
         raise LostTile(bundle.path())
 
+
+@dataclass(frozen=True, slots=True)
+class PublicFiles(StaticFiles):
+    """The folder that holds ``checkpoint`` and ``tile/``."""
+
+    root: Path
+
+    @property
+    @override
+    def place(self) -> str:
+        return str(self.root)
+
+    @override
+    def create(self) -> None:
+        """Make the empty folder. Its parent must exist."""
+        try:
+            self.root.mkdir(exist_ok=True)
+            if any(self.root.iterdir()):
+                raise UsageError(f"{self.root} exists and is not empty: name a new folder for the public files")
+            self.root.chmod(FOLDER_MODE)
+            sync_directory(self.root.parent)
+        except OSError as error:
+            raise UsageError(f"cannot make the public folder {self.root}: {error.strerror}") from None
+
+    @override
+    def write(self, files: Sequence[TileFile]) -> None:
+        for file in files:
+            path = self.root / file.path
+            self._make_folder(path.parent)
+            replace_file(path, file.data, mode=FILE_MODE)
+
+    @override
+    def drop_partial(self, path: str) -> None:
+        # SPEC: T-12 a partial tile may be deleted once the full one exists.
+        if (self.root / path).is_file():
+            shutil.rmtree(self.root / f"{path}.p", ignore_errors=True)
+
+    @override
+    def write_checkpoint(self, note: bytes) -> None:
+        replace_file(self.root / CHECKPOINT, note, mode=FILE_MODE)
+
+    @override
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self.root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    @override
+    def holds_tiles(self) -> bool:
+        return (self.root / TILES).is_dir()
+
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
             return
@@ -132,3 +189,67 @@ class PublicFiles:
         folder.mkdir(exist_ok=True)
         folder.chmod(FOLDER_MODE)
         sync_directory(folder.parent)
+
+
+@final
+class PublicObjects(StaticFiles):
+    """The prefix of a bucket that holds ``checkpoint`` and ``tile/``.
+
+    An instance that has been overtaken by another must not put its older checkpoint over the newer one. So a checkpoint
+    replaces the one that this object read or wrote last, and no other.
+    """
+
+    __slots__ = ("_mark", "_objects")
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._mark: str | None = None
+
+    @property
+    @override
+    def place(self) -> str:
+        return self._objects.url
+
+    @override
+    def create(self) -> None:
+        try:
+            if next(self._objects.paths(""), None) is not None:
+                raise UsageError(f"{self.place} is not empty: name a new prefix for the public files")
+        except OSError as error:
+            raise UsageError(f"cannot use {self.place}: {error.strerror}") from None
+
+    @override
+    def write(self, files: Sequence[TileFile]) -> None:
+        self._objects.write([(file.path, file.data) for file in files], TILE_HEADERS)
+
+    @override
+    def drop_partial(self, path: str) -> None:
+        # SPEC: T-12 a partial tile may be deleted once the full one exists.
+        partial = list(self._objects.paths(f"{path}.p"))
+        if partial and self._read(path) is not None:
+            self._objects.remove(partial)
+
+    @override
+    def write_checkpoint(self, note: bytes) -> None:
+        try:
+            self._mark = self._objects.replace(CHECKPOINT, self._mark, note, CHECKPOINT_HEADERS)
+        except Overtaken:
+            raise Fenced from None
+
+    @override
+    def read(self, path: str) -> bytes | None:
+        found = self._read(path)
+        return None if found is None else found.data
+
+    @override
+    def read_checkpoint(self) -> bytes | None:
+        found = self._read(CHECKPOINT)
+        self._mark = None if found is None else found.mark
+        return None if found is None else found.data
+
+    @override
+    def holds_tiles(self) -> bool:
+        return next(self._objects.paths(TILES), None) is not None
+
+    def _read(self, path: str) -> Object | None:
+        return self._objects.read(path, MAX_NOTE_BYTES if path == CHECKPOINT else MAX_BUNDLE_BYTES)

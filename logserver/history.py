@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from logserver.store import CHECKPOINT, SECRET, SIGNATURE
+from logserver.store import CHECKPOINT, SECRET, SIGNATURE, exclude_others
 from runtime.database import Database
 from tlog.errors import FormatError
 from tlog.hashing import Hash, TreeHead
@@ -80,34 +80,34 @@ class Question:
 class History:
     """The published checkpoints. Made by ``open``."""
 
-    def __init__(self, database: Database, days: int | None, by: Publication, cursor_key: bytes) -> None:
+    def __init__(self, database: Database, days: int | None, cursor_key: bytes) -> None:
         self._database = database
         self._days = days
-        self._by = by
         self._cursor_key = cursor_key
 
     @classmethod
-    async def open(cls, database: Database, days: int | None, by: Publication) -> "History":
+    async def open(cls, database: Database, days: int | None) -> "History":
         """Open the history of a log, to be kept for so many days, or for ever (None)."""
 
         async def work(connection: AsyncConnection) -> bytes:
+            await exclude_others(connection)
             known = (await connection.execute(select(SECRET.c.key))).scalar_one_or_none()
             if known is None:
                 known = secrets.token_bytes(_CURSOR_KEY_BYTES)
                 await connection.execute(insert(SECRET).values(key=known))
             return bytes(known)
 
-        return cls(database, days, by, await database.write(work))
+        return cls(database, days, await database.write(work))
 
-    async def record(self, published: SignedCheckpoint, now: int) -> None:
+    async def record(self, published: SignedCheckpoint, now: int, by: Publication) -> None:
         """Keep what is about to be published, and forget what is too old."""
         row = {
             "size": published.size,
             "root_hash": published.root_hash,
             "time": now,
             "note": published.raw,
-            "epoch": self._by.epoch,
-            "version": self._by.version,
+            "epoch": by.epoch,
+            "version": by.version,
         }
         signatures = [
             {"size": published.size, "key_name": one.key.name, "key_id": one.key.id, "time": one.timestamp}

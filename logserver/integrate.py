@@ -7,7 +7,7 @@ from the tiles of the size that was signed last, whatever came after it: the sam
 import trio
 
 from logserver.core import Edge, grow
-from logserver.files import PublicFiles
+from logserver.files import StaticFiles
 from logserver.store import Sequencer, load_entries
 from runtime.database import Database
 from runtime.errors import UsageError
@@ -27,7 +27,7 @@ class HistoryBroken(UsageError):  # noqa: N818  # it names a state, as Fenced do
 class Integrator:
     """Keeps the public tiles of a log up with its database. Made by ``resume``."""
 
-    def __init__(self, sequencer: Sequencer, database: Database, files: PublicFiles, edge: Edge) -> None:
+    def __init__(self, sequencer: Sequencer, database: Database, files: StaticFiles, edge: Edge) -> None:
         self._sequencer = sequencer
         self._database = database
         self._files = files
@@ -66,7 +66,7 @@ class Integrator:
 async def resume(
     sequencer: Sequencer,
     database: Database,
-    files: PublicFiles,
+    files: StaticFiles,
     signed: Statement | None,
     published: SignedCheckpoint | None,
 ) -> Integrator:

@@ -34,7 +34,7 @@ from runtime.database import Database
 from tlog.compact_range import EMPTY_RANGE, CompactRange
 from tlog.hashing import Hash, leaf_hashes
 
-METADATA = MetaData(info={"schema": "sameview-log", "version": 2})
+METADATA = MetaData(info={"schema": "sameview-log", "version": 3})
 
 BATCH = Table(
     "batch",
@@ -77,6 +77,14 @@ SIGNATURE = Table(
 
 SECRET = Table("secret", METADATA, Column("key", LargeBinary, primary_key=True, comment="of the cursors"))
 
+LEASE = Table(
+    "lease",
+    METADATA,
+    Column("work", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("until_ms", BigInteger, nullable=False, comment="by the clock of the database"),
+)
+
 MAX_BATCH_REQUESTS = 1024  # what one commit carries: larger batches delay the first answer more than they save
 RECENT_ENTRIES = 65_536  # about 8 MB; `dedup = "recent"` forgets older ones, and all of them at a restart
 
@@ -101,6 +109,10 @@ _NOTE = text("""
     bindparam("count", type_=BigInteger),
     bindparam("first", type_=BigInteger),
 )
+
+
+# Released at the end of the transaction, after its commit can be seen: whoever gets it next sees the tree as it is.
+_LOCK = text("SELECT pg_advisory_xact_lock(7813572906153427)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +148,7 @@ class Sequencer:
     def __init__(self, database: Database, tree: CompactRange, dedup: Dedup) -> None:
         self.tree = tree
         """The tree of everything that is durable."""
+        self._database = database
         self._known = _Known(dedup, OrderedDict())
         self._pending: Sequenced | None = None
         self._grown = trio.Event()
@@ -148,6 +161,19 @@ class Sequencer:
         self._grown = trio.Event()
         return indexes
 
+    async def look(self) -> None:
+        """See what other processes have added."""
+
+        async def work(connection: AsyncConnection) -> None:
+            # In the writer, where no commit of ours can come in between.
+            tree = await _last_tree(connection)
+            if tree.end > self.tree.end:
+                self.tree = tree
+
+        await self._database.write(work)
+        self._grown.set()
+        self._grown = trio.Event()
+
     async def wait_beyond(self, size: int) -> None:
         """Wait until the log is larger than this."""
         while self.tree.end <= size:
@@ -158,10 +184,11 @@ class Sequencer:
     ) -> list[tuple[int, ...]]:
         entries = [entry for request in requests for entry in request]
         leaves = leaf_hashes(entries)
-        batch = sequence(self.tree, entries, leaves, await self._known.find(connection, leaves))
+        tree = await self._newest(connection)
+        batch = sequence(tree, entries, leaves, await self._known.find(connection, leaves))
         if batch.fresh:
-            await connection.execute(insert(BATCH), _row(self.tree.end, batch))
-            await self._known.note(connection, batch.fresh_leaves, self.tree.end)
+            await connection.execute(insert(BATCH), _row(tree.end, batch))
+            await self._known.note(connection, batch.fresh_leaves, tree.end)
         self._pending = batch
         indexes = iter(batch.indexes)
         return [tuple(islice(indexes, len(request))) for request in requests]
@@ -170,8 +197,16 @@ class Sequencer:
         """Only now is the new tree the log's: had the commit failed, the next batch would build on the old one."""
         if self._pending is None:
             raise AssertionError("a commit without a batch")
-        self._known.remember(self._pending.fresh_leaves, self.tree.end)
+        first = self._pending.tree.end - len(self._pending.fresh_leaves)
+        self._known.remember(self._pending.fresh_leaves, first)
         self.tree, self._pending = self._pending.tree, None
+
+    async def _newest(self, connection: AsyncConnection) -> CompactRange:
+        """The tree to grow. Several processes may grow one in PostgreSQL; a SQLite file is one process's own."""
+        if connection.dialect.name == "sqlite":
+            return self.tree
+        await exclude_others(connection)
+        return await _last_tree(connection)
 
 
 def _row(first: int, batch: Sequenced) -> dict[str, int | bytes]:
@@ -183,18 +218,24 @@ def _row(first: int, batch: Sequenced) -> dict[str, int | bytes]:
     }
 
 
+async def exclude_others(connection: AsyncConnection) -> None:
+    """Let no other process write to the log until this transaction ends. Under SQLite none can."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_LOCK)
+
+
 async def load_tree(database: Database) -> CompactRange:
     """The tree of everything that is durable."""
+    return await database.read(_last_tree)
 
-    async def last(connection: AsyncConnection) -> CompactRange:
-        newest = select(BATCH.c.size, BATCH.c.hashes).order_by(BATCH.c.first_index.desc()).limit(1)
-        row = (await connection.execute(newest)).first()
-        if row is None:
-            return EMPTY_RANGE
-        hashes = tuple(Hash(row.hashes[i : i + 32]) for i in range(0, len(row.hashes), 32))
-        return CompactRange(0, row.size, hashes)
 
-    return await database.read(last)
+async def _last_tree(connection: AsyncConnection) -> CompactRange:
+    newest = select(BATCH.c.size, BATCH.c.hashes).order_by(BATCH.c.first_index.desc()).limit(1)
+    row = (await connection.execute(newest)).first()
+    if row is None:
+        return EMPTY_RANGE
+    hashes = tuple(Hash(row.hashes[i : i + 32]) for i in range(0, len(row.hashes), 32))
+    return CompactRange(0, row.size, hashes)
 
 
 async def load_entries(database: Database, begin: int, end: int) -> list[bytes]:

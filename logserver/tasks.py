@@ -20,10 +20,11 @@ import trio
 
 from logserver.core import choose, filled
 from logserver.cosign import Witnesses
-from logserver.files import PublicFiles
-from logserver.history import History
+from logserver.files import StaticFiles
+from logserver.history import History, Publication
 from logserver.integrate import HistoryBroken, Integrator
 from logserver.metrics import CLOCK_BEHIND, HELD, UNWRITABLE, LogMetrics
+from logserver.shown import Shown
 from logserver.store import Sequencer
 from runtime.clock import Clock
 from runtime.errors import UsageError
@@ -74,14 +75,15 @@ class Publisher:
         publishing: Publishing,
         sequencer: Sequencer,
         integrator: Integrator,
-        files: PublicFiles,
+        files: StaticFiles,
         history: History,
         register: Register,
         signers: Sequence[Signer],
         witnesses: Witnesses | None,
         clock: Clock,
         metrics: LogMetrics,
-        published: SignedCheckpoint | None,
+        by: Publication,
+        shown: Shown,
     ) -> None:
         self._publishing = publishing
         self._sequencer = sequencer
@@ -96,14 +98,13 @@ class Publisher:
         self._keys = verifier_keys(signers, publishing.policy)
         self._trouble: str | None = None
         self._vain_since: float | None = None  # when the first round began of those that have published nothing since
-        self._news = trio.Event()
-        self.published = published
-        """The public checkpoint."""
+        self._by = by
+        self._shown = shown
 
-    async def covered(self, index: int) -> None:
-        """Wait until the public checkpoint covers this index."""
-        while self.published is None or self.published.size <= index:
-            await self._news.wait()
+    @property
+    def published(self) -> SignedCheckpoint | None:
+        """The public checkpoint."""
+        return self._shown.checkpoint
 
     async def run(self) -> None:
         """Publish for ever: what is new at once, but one checkpoint an interval at most."""
@@ -130,14 +131,12 @@ class Publisher:
                 await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
         except OSError as error:
             # A full disk, most likely. Neither an entry nor a statement is lost: those are kept elsewhere.
-            chosen = Vain(UNWRITABLE, f"the public folder cannot be written or read: {error.strerror}")
+            chosen = Vain(UNWRITABLE, f"the public files cannot be written or read: {error.strerror}")
         if isinstance(chosen, Vain):
             self._note_trouble(chosen.why)
             self._metrics.not_published(chosen.outcome)
             return
-        self.published = chosen
-        self._news.set()
-        self._news = trio.Event()
+        self._shown.show(chosen)
         self._vain_since = None
         self._metrics.published(chosen.size)
         if self._is_cosigned(chosen):
@@ -167,7 +166,7 @@ class Publisher:
             return Vain(HELD, QUORUM_MISSED)
         if not self._is_cosigned(chosen):
             self._note_trouble(QUORUM_MISSED)
-        await self._history.record(chosen, self._clock.now())
+        await self._history.record(chosen, self._clock.now(), self._by)
         return chosen
 
     def _is_cosigned(self, checkpoint: SignedCheckpoint) -> bool:
@@ -220,7 +219,7 @@ class Publisher:
 class Sweeper:
     """Removes the partial tiles that nobody needs any more."""
 
-    def __init__(self, files: PublicFiles, published: Callable[[], SignedCheckpoint | None]) -> None:
+    def __init__(self, files: StaticFiles, published: Callable[[], SignedCheckpoint | None]) -> None:
         self._files = files
         self._published = published
         self._swept = 0  # entries; after a restart the first sweep looks at all
@@ -250,7 +249,7 @@ def verifier_keys(signers: Sequence[Signer], policy: Policy | None) -> tuple[Ver
     return (*(signer.vkey for signer in signers), *(policy.witness_keys if policy is not None else ()))
 
 
-def read_published(files: PublicFiles, signers: Sequence[Signer], policy: Policy | None) -> SignedCheckpoint | None:
+def read_published(files: StaticFiles, signers: Sequence[Signer], policy: Policy | None) -> SignedCheckpoint | None:
     """The checkpoint that was public when the log last ran.
 
     Raises:
@@ -262,7 +261,7 @@ def read_published(files: PublicFiles, signers: Sequence[Signer], policy: Policy
     try:
         published = open_checkpoint(note, verifier_keys(signers, policy)).verified_only()
     except TlogError as error:
-        raise UsageError(f"the published checkpoint in {files.root} cannot be gone on from: {error}") from None
+        raise UsageError(f"the published checkpoint in {files.place} cannot be gone on from: {error}") from None
     if not any(published.signed_by(signer.vkey) for signer in signers):
-        raise UsageError(f"the published checkpoint in {files.root} is not signed by one of `keys`: put the keys back")
+        raise UsageError(f"the published checkpoint in {files.place} is not signed by one of `keys`: put the keys back")
     return published

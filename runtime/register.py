@@ -10,6 +10,7 @@ A register must not travel back in time. One that is restored from a backup woul
 kind notices, or stands where no backup reaches:
 
 ``FileRegister``      of a log: a directory of its own that holds the statement and an *epoch*, counted up at each open.
+``SharedRegister``    the same in a place that several processes reach, of which one at a time signs.
 ``DatabaseRegister``  of witnesses and observers: a row per origin in their own database. A random id and a counter in
                       the same transaction, and again in a second place, the ``StateCounter``, show a restored database.
 
@@ -22,9 +23,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, Generic, Literal, NoReturn, Protocol, TypeVar, final
+from typing import Final, Generic, NoReturn, Protocol, TypeVar, final
 
-import msgspec
 import trio
 from sqlalchemy import (
     BigInteger,
@@ -42,16 +42,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runtime.database import Database, Group
+from runtime.cells import Cell
+from runtime.database import Database, DatabaseFailed, Group
 from runtime.datadir import DataDirectory
-from runtime.errors import UsageError
+from runtime.errors import CannotTell, UsageError
 from runtime.files import create_file, replace_file
+from runtime.held import MAX_HELD_BYTES, Held
+from runtime.objects import Overtaken
 from runtime.statecounter import StateCounter as StateCounter  # part of this module's interface
 from tlog.advance import Advance, Refresh, Statement
-from tlog.hashing import HASH_SIZE, Hash
-from tlog.text import MAX_INTEGER
+from tlog.errors import FormatError
+from tlog.hashing import Hash
 
-MAX_REGISTER_BYTES = 1024 * 1024  # one statement, whose extension lines cannot exceed a note's 96 KiB, even in base64
+_TAKEOVERS = 5  # each lost race means that somebody else won it
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -116,7 +119,7 @@ class Register(Protocol):
 class FileRegister:
     """The register of a log: one file in a directory of its own, which belongs in no backup and on another disk."""
 
-    def __init__(self, path: Path, held: "_Held") -> None:
+    def __init__(self, path: Path, held: Held) -> None:
         self._path = path
         self._held = held
         self._turn = trio.Lock()
@@ -130,7 +133,7 @@ class FileRegister:
             UsageError: the directory exists and is not empty, or cannot be made.
         """
         DataDirectory.create(path)
-        create_file(path / _FILE_NAME, _Held(origin=origin, epoch=0).format())
+        create_file(path / _FILE_NAME, Held(origin=origin, epoch=0).format())
 
     @classmethod
     @contextmanager
@@ -146,7 +149,7 @@ class FileRegister:
             held = _read_held(path)
             if held.origin != origin:
                 raise UsageError(f"the register {path} belongs to another origin: correct `register` or `origin`")
-            held = msgspec.structs.replace(held, epoch=held.epoch + 1)
+            held = held.next_epoch()
             replace_file(path / _FILE_NAME, held.format())
             yield cls(path, held)
 
@@ -176,7 +179,7 @@ class FileRegister:
             raise Fenced
         if self._held.statement != known:
             return Conflict(_persisted_or_none(self._held.statement))
-        held = _Held.of(new, self._held.epoch)
+        held = Held.of(new, self._held.epoch)
         try:
             replace_file(self._path / _FILE_NAME, held.format())
         except OSError as error:
@@ -184,7 +187,7 @@ class FileRegister:
         self._held = held
         return _persisted(new)
 
-    def _stored(self) -> "_Held":
+    def _stored(self) -> Held:
         try:
             return _read_held(self._path)
         except UsageError as error:
@@ -193,6 +196,79 @@ class FileRegister:
     def _check_origin(self, origin: str) -> None:
         if origin != self._held.origin:
             raise AssertionError("the register of a log was asked about another origin")
+
+
+class SharedRegister:
+    """The register of a log that several processes serve: whoever opened it last signs."""
+
+    def __init__(self, cell: Cell, held: Held) -> None:
+        self._cell = cell
+        self._held = held
+        self._turn = trio.Lock()
+        self._loss = _Loss()
+
+    @staticmethod
+    async def create(cell: Cell, origin: str) -> None:
+        """Make a new register, of an origin of which nothing was stated. ``init`` does this once.
+
+        Raises:
+            UsageError: there is one already, or the place cannot be had.
+        """
+        try:
+            await cell.create(Held(origin=origin, epoch=0).format())
+        except OSError as error:
+            raise UsageError(f"cannot make the register: {error.strerror}") from None
+
+    @classmethod
+    async def open(cls, cell: Cell, origin: str) -> "SharedRegister":
+        """Take the register over from any earlier instance.
+
+        Raises:
+            UsageError: it is missing, damaged, or of another origin; says what to do.
+            CannotTell: it cannot be reached, or others keep taking it over.
+        """
+        for _ in range(_TAKEOVERS):
+            try:
+                raw = await cell.read()
+                held = _parse_held(raw, origin).next_epoch()
+                await cell.swap(raw, held.format())
+            except Overtaken:
+                continue
+            except OSError as error:
+                raise CannotTell(f"the register cannot be had: {error.strerror}") from None
+            return cls(cell, held)
+        raise CannotTell("others keep taking the register over: are too many instances starting at once?")
+
+    @property
+    def epoch(self) -> int:
+        """How often the register has been opened: a number that no other instance of this log has."""
+        return self._held.epoch
+
+    async def latest(self, origin: str) -> Persisted[Statement] | None:
+        return _persisted_or_none(self._held.statement)
+
+    async def advance(self, known: Statement | None, decision: Advance | Refresh) -> Persisted[Statement] | Conflict:
+        new = _checked(known, decision)
+        if new.origin != self._held.origin:
+            raise AssertionError("the register of a log was asked about another origin")
+        async with self._turn:
+            with self._loss.noticed():
+                if self._held.statement != known:
+                    return Conflict(_persisted_or_none(self._held.statement))
+                return await self._swap(Held.of(new, self._held.epoch), new)
+
+    async def wait_lost(self) -> NoReturn:
+        await self._loss.wait()
+
+    async def _swap(self, held: Held, new: Statement) -> Persisted[Statement]:
+        try:
+            await self._cell.swap(self._held.format(), held.format())
+        except Overtaken:
+            raise Fenced from None
+        except (OSError, DatabaseFailed) as error:
+            raise RegisterFailed from error
+        self._held = held
+        return _persisted(new)
 
 
 Record = Mapping[str, object]
@@ -366,60 +442,37 @@ def _from_row(row: Row[*tuple[str, int, bytes, int, bytes]]) -> Statement:
     return Statement(row.origin, row.size, Hash(row.root_hash), row.time, extensions)
 
 
-_Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
-
-
-class _Stated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    size: _Number
-    root_hash: Annotated[bytes, msgspec.Meta(min_length=HASH_SIZE, max_length=HASH_SIZE)]
-    time: _Number
-    extensions: tuple[bytes, ...]
-
-
-class _Held(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the file of a ``FileRegister`` holds, as JSON."""
-
-    version: Literal[1] = 1
-    origin: str
-    epoch: _Number
-    stated: _Stated | None = None
-
-    @classmethod
-    def of(cls, new: Statement, epoch: int) -> "_Held":
-        stated = _Stated(new.size, new.root_hash, new.time, new.extensions)
-        return cls(origin=new.origin, epoch=epoch, stated=stated)
-
-    @property
-    def statement(self) -> Statement | None:
-        if self.stated is None:
-            return None
-        stated = self.stated
-        return Statement(self.origin, stated.size, Hash(stated.root_hash), stated.time, stated.extensions)
-
-    def format(self) -> bytes:
-        return msgspec.json.encode(self) + b"\n"
-
-
 _FILE_NAME = "statement.json"
 
 
-def _read_held(path: Path) -> _Held:
+def _read_held(path: Path) -> Held:
     try:
         with (path / _FILE_NAME).open("rb") as file:
-            data = file.read(MAX_REGISTER_BYTES)
-        held = msgspec.json.decode(data, type=_Held)
-        if held.format() == data:
-            return held
+            data = file.read(MAX_HELD_BYTES)
+        return Held.parse(data)
     except FileNotFoundError:
         raise UsageError(_missing(path)) from None
     except OSError as error:
         raise UsageError(f"cannot read the register {path}: {error.strerror}") from None
-    except msgspec.MsgspecError:
-        pass  # damaged, as one that has another spelling than ours
+    except FormatError:
+        pass
     raise UsageError(
         f"the register {path} is damaged: put it back as it was. What the key stated last is unknown otherwise, and it "
         "must not sign again"
     )
+
+
+def _parse_held(raw: bytes, origin: str) -> Held:
+    try:
+        held = Held.parse(raw)
+    except FormatError:
+        raise UsageError(
+            "the register is damaged: put it back as it was. What the key stated last is unknown otherwise, and it "
+            "must not sign again"
+        ) from None
+    if held.origin != origin:
+        raise UsageError("the register belongs to another origin: correct `register` or `origin`")
+    return held
 
 
 def _missing(path: Path) -> str:

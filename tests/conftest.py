@@ -5,12 +5,13 @@ promised to be present, so a skip is a check that silently did not happen.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.commands import Sameview
+from tests.objects import S3Server, s3_server
 
 # Deadlines of single examples would make tests depend on the machine's load; a failure must depend on the seed only.
 settings.register_profile("developer", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,6 +23,15 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "developer")
 def sameview(capsys: pytest.CaptureFixture[str]) -> Sameview:
     """The command line, as a function."""
     return Sameview(capsys)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3-compatible server, which this process and those that it starts know as theirs."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,7 @@ from logserver.files import PublicFiles
 from logserver.history import History, Publication
 from logserver.integrate import resume
 from logserver.metrics import LogMetrics
+from logserver.shown import Shown
 from logserver.store import METADATA, Sequencer, load_tree
 from logserver.tasks import Publisher, Publishing, read_published
 from runtime.client import Client
@@ -75,7 +76,7 @@ async def open_log(
             sequencer = Sequencer(database, await load_tree(database), dedup)
             published = read_published(files, signers, policy)
             known = await register.latest(origin)
-            history = await History.open(database, history_days, Publication(register.epoch, "test"))
+            history, shown = await History.open(database, history_days), Shown(published)
             integrator = await resume(sequencer, database, files, known.value if known else None, published)
             publisher = Publisher(
                 Publishing(origin, policy, hold, interval, refresh=60.0),
@@ -88,9 +89,10 @@ async def open_log(
                 Witnesses(policy, client, log_metrics, patience) if policy else None,
                 clock or FakeClock(),
                 log_metrics,
-                published,
+                Publication(register.epoch, "test"),
+                shown,
             )
-            app = LogApp(sequencer, files, lambda: publisher.published, history, log_metrics, covered=publisher.covered)
+            app = LogApp(sequencer, files, lambda: publisher.published, history, log_metrics, covered=shown.covered)
             yield OpenLog(publisher, sequencer, files, metrics, history, app)
 
 

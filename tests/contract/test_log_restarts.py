@@ -307,7 +307,7 @@ async def test_a_full_disk_holds_a_log_until_there_is_room(what: str, tmp_path: 
                 await opened.add(entry)
                 await opened.publisher.publish()
         assert [line["why"] for line in logged if "why" in line] == [
-            "the public folder cannot be written or read: No space left on device"
+            "the public files cannot be written or read: No space left on device"
         ]
         assert opened.files.read_checkpoint() == before
         full.clear()

@@ -9,6 +9,7 @@ import pytest
 import trio
 from sqlalchemy import MetaData
 
+from runtime.cells import open_cell
 from runtime.database import open_database
 from runtime.errors import UsageError
 from runtime.register import (
@@ -18,10 +19,12 @@ from runtime.register import (
     FileRegister,
     Persisted,
     Register,
+    SharedRegister,
     StateCounter,
     add_register_tables,
 )
 from tests.fakes import MemoryRegister, Stated
+from tests.objects import S3Server
 from tests.postgresql import new_database, server_url
 from tlog.advance import Advance, Refresh, Statement
 from tlog.hashing import EMPTY_ROOT, Hash
@@ -38,7 +41,7 @@ def statement(size: int, time: int = 1000, fill: int = 7) -> Statement:
     return Statement(ORIGIN, size, root, time)
 
 
-@pytest.fixture(params=["memory", "file", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "file", "sqlite", "postgresql", "cell in postgresql", "cell in s3"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which register; a PostgreSQL one by the URL of its server."""
     kind: str = request.param
@@ -46,7 +49,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def opening(kind: str, tmp_path: Path) -> AsyncIterator[Opening]:
+async def opening(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Opening]:
     """Opens the same register anew at each call."""
     match kind:
         case "memory":
@@ -54,6 +57,12 @@ async def opening(kind: str, tmp_path: Path) -> AsyncIterator[Opening]:
         case "file":
             FileRegister.create(tmp_path / "register", ORIGIN)
             yield lambda: file_register(tmp_path / "register")
+        case "cell in postgresql":
+            async with new_database(server_url()) as url:
+                yield await new_cell(url)
+        case "cell in s3":
+            server: S3Server = request.getfixturevalue("s3")
+            yield await new_cell(f"s3://{server.new_bucket()}/register")
         case "sqlite":
             yield await new_register(tmp_path / "db", tmp_path / "register")
         case _:
@@ -65,6 +74,20 @@ async def new_register(place: str | Path, second_place: Path) -> Opening:
     async with open_database(place, METADATA, create=True) as database:
         await DatabaseRegister.create(database, StateCounter.create(second_place))
     return lambda: database_register(place, second_place)
+
+
+async def new_cell(url: str) -> Opening:
+    async with open_cell(url, ORIGIN, create=True) as cell:
+        await SharedRegister.create(cell, ORIGIN)
+        with pytest.raises(UsageError, match="holds something already"):
+            await SharedRegister.create(cell, ORIGIN)
+    return lambda: shared_register(url)
+
+
+@asynccontextmanager
+async def shared_register(url: str) -> AsyncIterator[Register]:
+    async with open_cell(url, ORIGIN) as cell:
+        yield await SharedRegister.open(cell, ORIGIN)
 
 
 def memory_register() -> Opening:

@@ -24,6 +24,9 @@ KEYS: dict[str, SignerKey] = {
     "witness.key": witness_key(ORIGIN),
 }
 
+POSTGRESQL = '"postgresql://one.example/log"'
+SHARED = {"database": POSTGRESQL, "register": '"postgresql://two.example/register"'}
+
 
 def read(directory: Path, **keys: str | None) -> LogSettings:
     for name, key in KEYS.items():
@@ -48,6 +51,7 @@ def test_what_is_left_out_has_the_documented_value(tmp_path: Path) -> None:
         listen="127.0.0.1:8080",
         operator_listen="127.0.0.1:8090",
         data=tmp_path / "data",
+        database=tmp_path / "data" / "log.sqlite",
         public=tmp_path / "data" / "public",
         register=tmp_path / "register",
         keys=(LOG,),
@@ -66,6 +70,17 @@ def test_paths_are_relative_to_the_file_and_keys_keep_their_order(tmp_path: Path
     assert (settings.public, settings.register) == (tmp_path.parent / "served", Path("/elsewhere/register"))
 
 
+def test_a_log_of_several_processes_has_nothing_on_its_own_disk(tmp_path: Path) -> None:
+    settings = read(tmp_path, data=None, storage='"s3://bucket/log"', **SHARED)
+    assert settings.data is None
+    assert settings.database == "postgresql://one.example/log"
+    assert (settings.public, settings.register) == ("s3://bucket/log", "postgresql://two.example/register")
+
+
+def test_the_register_of_one_process_may_be_elsewhere(tmp_path: Path) -> None:
+    assert read(tmp_path, register='"s3://elsewhere/log"').register == "s3://elsewhere/log"
+
+
 def test_a_policy_with_reachable_witnesses_is_read(tmp_path: Path) -> None:
     witness = PolicyWitness("w1", witness_key().verifier_key, "http://127.0.0.1:1")
     settings = read(tmp_path, policy=policy(tmp_path, witness), on_missing_quorum='"publish"')
@@ -73,13 +88,13 @@ def test_a_policy_with_reachable_witnesses_is_read(tmp_path: Path) -> None:
     assert (settings.policy.witnesses, settings.on_missing_quorum) == ((witness,), "publish")
 
 
-@pytest.mark.parametrize("key", COMPLETE)
+@pytest.mark.parametrize("key", sorted({*COMPLETE} - {"data"}))
 def test_a_missing_key_is_named(key: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"the key `{key}` is missing"):
         read(tmp_path, **{key: None})
 
 
-WRONG: dict[str, tuple[dict[str, str], str]] = {
+WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "unknown key": ({"colour": '"red"'}, "the key `colour` is unknown"),
     "origin of another type": ({"origin": "5"}, "`origin`"),
     "empty origin": ({"origin": '""'}, "`origin`: "),
@@ -90,9 +105,19 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "key of another name": ({"keys": '["other.key"]'}, f"make one with --name {ORIGIN}"),
     "two Ed25519 keys": ({"keys": '["log.key", "second.key"]'}, "two keys of one algorithm"),
     "a witness's key": ({"keys": '["log.key", "witness.key"]'}, "is not a log key"),
-    "PostgreSQL": ({"database": '"postgresql://127.0.0.1/log"'}, '`database` can only be "sqlite"'),
-    "object storage": ({"storage": '"s3://bucket/prefix"'}, '`storage` can only be "file"'),
-    "register in PostgreSQL": ({"register": '"postgresql://127.0.0.1/r"'}, "`register` can only be a path"),
+    "no database": ({"database": '"mysql://127.0.0.1/log"'}, '`database` is "sqlite" or a URL like'),
+    "nowhere for the database": ({"data": None}, "`data` is missing"),
+    "nowhere for the public files": ({"data": None, **SHARED}, "`public` is missing"),
+    "no storage": ({"storage": '"ftp://bucket"'}, '`storage` is "file" or a URL like'),
+    "a storage without a bucket": ({"storage": '"s3://"'}, "`storage`: object storage is named like"),
+    "two public places": ({"storage": '"s3://bucket"', "public": '"p"'}, "leave one of them out"),
+    "a register of another kind": ({"register": '"redis://127.0.0.1"'}, "`register` is a path, or a URL of"),
+    "a register in no bucket": ({"register": '"s3://b/p?q"'}, "`register`: object storage is named like"),
+    "a register of one machine": ({"database": POSTGRESQL}, "in another PostgreSQL cluster, or s3://"),
+    "a register in the database": ({"database": POSTGRESQL, "register": POSTGRESQL}, "where the log itself is"),
+    "a register in the storage": ({"storage": '"s3://b/log"', "register": '"s3://b/log"'}, "where the log itself is"),
+    "a served register": ({"storage": '"s3://b/log"', "register": '"s3://b/log/r"'}, "`register` is below `storage`"),
+    "a memory that is not shared": ({**SHARED, "dedup": '"recent"'}, "is in the memory of one process"),
     "register in the data": ({"register": '"data/register"'}, "`register` and `data` must be apart"),
     "data in the register": ({"data": '"register/data"'}, "`register` and `data` must be apart"),
     "one place for both": ({"register": '"data"'}, "`register` and `data` must be apart"),
