@@ -9,7 +9,7 @@ from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gossip.envelope import MAX_ENVELOPE_BYTES
@@ -17,7 +17,8 @@ from gossip.shell import ENVELOPE_TYPE, EXCHANGE_PATH, Busy
 from monitor.certificates import completeness_routes
 from monitor.doors import OPEN, Doors, announced
 from monitor.node import Monitor
-from monitor.page import status_page
+from monitor.page.web import READERS, Reading
+from monitor.records import Records
 from monitor.views import Document, Views
 from monitor.visitors import Visitors
 from runtime.clock import Clock
@@ -28,16 +29,17 @@ _WAIT = re.compile(r"[0-9]{1,2}")
 _EVIDENCE_ID = re.compile(r"[0-9a-f]{64}")
 _FRESH = {"cache-control": "no-store"}
 _EVIDENCE = {"cache-control": "public, max-age=31536000, immutable", "access-control-allow-origin": "*"}
-_PAGE = {
-    **_FRESH,
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
 _TEXT = "text/plain; charset=utf-8"
 
 
-def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock, visitors: Visitors | None = None) -> Starlette:
+def monitor_app(
+    name: str,
+    monitor: Monitor,
+    views: Views,
+    clock: Clock,
+    visitors: Visitors | None = None,
+    records: Records | None = None,
+) -> Starlette:
     """The public interface. ``visitors`` are the budgets of strangers, by default those of a public monitor."""
     doors = Doors(monitor, clock, Visitors() if visitors is None else visitors)
     lists: dict[str, Callable[[], Awaitable[list[Document]]]] = {
@@ -58,7 +60,8 @@ def monitor_app(name: str, monitor: Monitor, views: Views, clock: Clock, visitor
             *(Route(f"/v1/{key}", partial(_list, key, show), methods=["GET"]) for key, show in lists.items()),
             Route("/v1/evidence/{id}", partial(_bundle, views), methods=["GET"]),
             *completeness_routes(monitor),
-            Route("/", partial(_page, name, views), methods=["GET"]),
+            *(records.routes() if records is not None else ()),
+            *Reading(name, views, clock, Visitors(*READERS)).routes(),
         ]
     )
     app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
@@ -101,10 +104,6 @@ async def _bundle(views: Views, request: Request) -> Response:
     if found is None:
         return refusal(404, "there is no evidence of this id: GET /v1/evidence lists what there is")
     return bare(200, found, _TEXT, _EVIDENCE)
-
-
-async def _page(name: str, views: Views, _request: Request) -> Response:
-    return HTMLResponse(await status_page(name, views), headers=_PAGE)
 
 
 def _answer(document: Document) -> Response:

@@ -1,0 +1,285 @@
+"""Puts the overview together, of what the monitor has in memory and of its lists of alarms and evidence."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gossip.core import CONVICTED, Branch, MissingTile, origin_id
+from gossip.core.staircase import Newest
+from monitor.alarms.book import Alarm
+from monitor.alarms.kinds import kind_of
+from monitor.config import NamedPeer
+from monitor.marks import Mark, WitnessSight
+from monitor.node import Monitor
+from monitor.page.document import (
+    Agreement,
+    AlarmView,
+    CatchUp,
+    EvidenceView,
+    LogView,
+    Overview,
+    PeerView,
+    PendingHead,
+    Sight,
+    Totals,
+    Verdict,
+    Watermark,
+)
+from monitor.site import Site
+from monitor.store import StoredEvidence
+from monitor.views import Views
+from runtime.version import version_document
+from tlog.evidence import EvidenceType
+from tlog.keys import VerifierKey
+from tlog.text import encode_base64
+
+LOGS_ON_A_PAGE = 100
+MAX_OPEN = 100  # alarms that are shown at once; the number of all is told
+MAX_CLEARED = 20
+MAX_EVIDENCE = 100  # the newest
+
+_ORDER = (Verdict.CONVICTED, Verdict.ALARMED, Verdict.UNVERIFIED, Verdict.CONSISTENT)  # what to look at comes first
+
+
+@dataclass(frozen=True, slots=True)
+class Overviews:
+    """Makes overviews."""
+
+    name: str
+    views: Views
+
+    @property
+    def monitor(self) -> Monitor:
+        """Whose overviews they are."""
+        return self.views.monitor
+
+    @property
+    def peers(self) -> Sequence[NamedPeer]:
+        """The peers, in the order of the configuration."""
+        return self.views.peers
+
+    async def overview(self, page: int = 1) -> Overview | None:
+        """What is seen now, with the logs of one page; None if there are not so many pages."""
+        alarms = await self.monitor.alarms.all()
+        evidence = await self.monitor.store.evidence()
+        marks = {origin: self.monitor.marks.current(origin) for origin in self.monitor.sites}
+        verdicts = {origin: self._verdict(origin, site) for origin, site in self.monitor.sites.items()}
+        order = sorted(self.monitor.sites, key=lambda one: (_ORDER.index(verdicts[one]), self._name(one)))
+        pages = max(-(-len(order) // LOGS_ON_A_PAGE), 1)
+        if not 1 <= page <= pages:
+            return None
+        shown = order[(page - 1) * LOGS_ON_A_PAGE : page * LOGS_ON_A_PAGE]
+        open_alarms = sorted(self.monitor.alarms.open().values(), key=_urgency)
+        cleared = [alarm for alarm in alarms if alarm.cleared_ms is not None]
+        return Overview(
+            monitor=self.name,
+            vkey=self.monitor.observer.vkey.format(),
+            version=version_document()["version"],
+            page=page,
+            pages=pages,
+            totals=self._totals(verdicts.values(), marks.values(), len(open_alarms), len(evidence)),
+            logs=tuple([await self._log(one, verdicts[one], marks[one]) for one in shown]),
+            peers=tuple(self._peer(named) for named in self.peers),
+            alarms=tuple(map(_alarm, open_alarms[:MAX_OPEN])),
+            cleared=tuple(map(_alarm, cleared[:MAX_CLEARED])),
+            evidence=tuple(self._evidence(one) for one in reversed(evidence[-MAX_EVIDENCE:])),
+        )
+
+    def _name(self, origin: bytes) -> str:
+        return self.monitor.sites[origin].log.origin
+
+    def _verdict(self, origin: bytes, site: Site) -> Verdict:
+        branch = self.monitor.branch(origin)
+        if branch.convicted:
+            return Verdict.CONVICTED
+        if self.monitor.alarms.about(site.log.origin):
+            return Verdict.ALARMED
+        return Verdict.UNVERIFIED if branch.signed is None else Verdict.CONSISTENT
+
+    def _totals(self, verdicts: Iterable[Verdict], marks: Iterable[Mark], alarms: int, evidence: int) -> Totals:
+        counted = list(verdicts)
+        times = [mark.time for mark in marks]
+        known = [time for time in times if time is not None]
+        state = self.monitor.gossip.state
+        return Totals(
+            logs=len(counted),
+            convicted=counted.count(Verdict.CONVICTED),
+            alarmed=counted.count(Verdict.ALARMED),
+            unverified=counted.count(Verdict.UNVERIFIED),
+            entries=sum(self.monitor.branch(origin).size for origin in self.monitor.sites),
+            open_alarms=alarms,
+            evidence=evidence,
+            testimony=sum(map(len, state.testimony.values())),
+            watermark_ms=min(known) * 1000 if known and len(known) == len(times) else None,
+        )
+
+    async def _log(self, origin: bytes, verdict: Verdict, mark: Mark) -> LogView:
+        site, branch = self.monitor.sites[origin], self.monitor.branch(origin)
+        names = {named.peer.id: named.name for named in self.peers}
+        return LogView(
+            origin=site.log.origin,
+            id=origin.hex(),
+            url=self.views.urls[origin],
+            verdict=verdict,
+            size=branch.size,
+            root_hash=encode_base64(branch.signed.root_hash).decode() if branch.signed else None,
+            confirmed_ms=None if site.confirmed is None else site.confirmed * 1000,
+            catch_up=_catch_up(site),
+            watermark=_watermark(mark),
+            witnesses=tuple(_witness(sight, branch) for sight in _parties(mark.witnesses)),
+            peers=tuple([await self._seen_by(named, origin, site, branch) for named in self.peers]),
+            pending=tuple(
+                PendingHead(one.signed.size, None if one.via is None else names.get(one.via, "a former peer"))
+                for one in branch.pending
+            ),
+            alarms=tuple(dict.fromkeys(alarm.kind for alarm in self.monitor.alarms.about(site.log.origin))),
+            evidence=tuple(id_.hex() for id_ in branch.convicted),
+        )
+
+    async def _seen_by(self, named: NamedPeer, origin: bytes, site: Site, branch: Branch) -> Sight:
+        """What a peer sees: what it told us it holds, or else what its observer key stated last."""
+        if named.peer.id in branch.holders and not branch.convicted:
+            return Sight(named.name, Agreement.SAME, branch.size, self.monitor.gossip.heard_ms(named.peer.id))
+        found = None if named.observer is None else self.monitor.ledger.newest(site.log.origin, named.observer)
+        if named.observer is None or found is None:
+            return Sight(named.name, Agreement.UNHEARD, None, None)
+        newest, time_ms = found
+        agreement = await self._agreement(origin, newest, branch)
+        if self._is_convicted(named.observer, site.log.origin):
+            agreement = Agreement.CONTRADICTS
+        return Sight(named.name, agreement, newest.size, time_ms)
+
+    async def _agreement(self, origin: bytes, newest: Newest, branch: Branch) -> Agreement:
+        if branch.signed is None or newest.size > branch.size:
+            return Agreement.NEWER
+        if newest.size == branch.size:
+            return Agreement.SAME if newest.has_root(branch.signed.root_hash) else Agreement.CONTRADICTS
+        if not branch.convicted:
+            return Agreement.OLDER  # every head is judged when it comes: one that did not lie here would have convicted
+        try:
+            root = await self.monitor.root_at(origin, newest.size)
+        except MissingTile:
+            return Agreement.NEWER
+        return Agreement.OLDER if root is not None and newest.has_root(root) else Agreement.CONTRADICTS
+
+    def _is_convicted(self, key: VerifierKey, origin: str) -> bool:
+        convictions = (held.conviction for held in self.monitor.gossip.state.evidence.values())
+        return any(one.accused == key and one.origin == origin for one in convictions)
+
+    def _peer(self, named: NamedPeer) -> PeerView:
+        heard_ms = self.monitor.gossip.heard_ms(named.peer.id)
+        return PeerView(named.name, named.operator, named.peer.url, named.peer.key.format(), heard_ms)
+
+    def _evidence(self, one: StoredEvidence) -> EvidenceView:
+        id_hex = one.id.hex()
+        name = f"{id_hex}.tlog-evidence"
+        site = self.monitor.sites.get(origin_id(one.origin))
+        of_policy = site is not None and one.type == EvidenceType.QUORUM_SPLIT
+        return EvidenceView(
+            id=id_hex,
+            type=one.type,
+            shows=EvidenceType(one.type).shows,
+            origin=one.origin,
+            accused=one.accused,
+            first_seen_ms=one.first_seen_ms,
+            convicted_ms=one.convicted_ms,
+            path=f"/v1/evidence/{id_hex}",
+            file=name,
+            command=verify_command(name, one, site),
+            policy_path=f"/v1/policies/{site.log.id.hex()}" if site is not None and of_policy else None,
+            policy_file=policy_file(site.log.id) if site is not None and of_policy else None,
+        )
+
+
+def verify_command(file: str, evidence: StoredEvidence, site: Site | None) -> str:
+    """The command that verifies evidence, to be pasted into a shell: every word that others chose is quoted."""
+    words = ["sameview", "verify", "evidence", file, "--vkey", evidence.accused]
+    accused = VerifierKey.parse(evidence.accused)
+    if site is not None and accused in site.log.keys and accused.name != evidence.origin:
+        words += ["--origin", evidence.origin]
+    if evidence.type == EvidenceType.QUORUM_SPLIT and site is not None:
+        words += ["--policy", policy_file(site.log.id)]
+    return " ".join(map(_quoted, words))
+
+
+def policy_file(origin: bytes) -> str:
+    """What the policy of a log is called where it is downloaded."""
+    return f"{origin.hex()[:16]}.policy.txt"
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    # What cannot be seen cannot be checked either. Bash and zsh read this; no character in it is special within quotes.
+    return "$'" + "".join(one if one.isalnum() and one.isascii() else _escaped(one) for one in word) + "'"
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())
+
+
+def _witness(sight: WitnessSight, branch: Branch) -> Sight:
+    time = sight.time if sight.on_branch else sight.stated
+    return Sight(
+        sight.party, _witness_agrees(sight, branch), sight.size, None if time is None else time * 1000, sight.counts
+    )
+
+
+def _witness_agrees(sight: WitnessSight, branch: Branch) -> Agreement:
+    if sight.convicted or sight.on_branch is False:
+        return Agreement.CONTRADICTS
+    if sight.stated is None:
+        return Agreement.UNHEARD
+    if sight.on_branch is None:
+        return Agreement.NEWER
+    return Agreement.SAME if sight.size == branch.size else Agreement.OLDER
+
+
+def _parties(sights: Sequence[WitnessSight]) -> list[WitnessSight]:
+    """One sight for each witness: of the lines that share a name the one that stated something last."""
+    newest: dict[str, WitnessSight] = {}
+    for sight in sights:
+        known = newest.get(sight.party)
+        if known is None or (sight.stated or 0) > (known.stated or 0):
+            newest[sight.party] = sight
+    return list(newest.values())
+
+
+def _catch_up(site: Site) -> CatchUp | None:
+    progress = site.follower.progress
+    if progress is None:
+        return None
+    left = progress.seconds_left
+    return CatchUp(progress.done, progress.target, None if left is None else int(left))
+
+
+def _watermark(mark: Mark) -> Watermark:
+    return Watermark(
+        time_ms=None if mark.time is None else mark.time * 1000,
+        liars=mark.liars,
+        margin=mark.margin,
+        counting=sum(sight.counts for sight in _parties(mark.witnesses)),
+        witnesses=len({sight.party for sight in mark.witnesses}),
+    )
+
+
+def _urgency(alarm: Alarm) -> tuple[bool, int]:
+    """Proof first, then what came up last."""
+    return alarm.kind != CONVICTED, -alarm.raised_ms
+
+
+def _alarm(alarm: Alarm) -> AlarmView:
+    kind = kind_of(alarm.kind)
+    return AlarmView(
+        kind=alarm.kind,
+        origin=alarm.origin or None,
+        subject=alarm.subject,
+        detail=alarm.detail,
+        since_ms=alarm.since_ms,
+        last_seen_ms=alarm.last_seen_ms,
+        cleared_ms=alarm.cleared_ms,
+        proof=kind.proof,
+        means=kind.means,
+        next=kind.next,
+        evidence=alarm.evidence,
+    )

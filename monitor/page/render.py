@@ -1,0 +1,54 @@
+"""The page, as HTML: templates filled with an overview."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from monitor.page.document import AlarmView, Mood, Overview, Sight, Verdict
+from runtime.pages import Pages, Rendered
+
+MAX_COLUMNS = 32  # witnesses; more are in the JSON
+
+_SIGNS = {Mood.GOOD: "✓", Mood.WARN: "!", Mood.BAD: "✗"}
+_WORDS = {
+    Verdict.CONVICTED: "✗ convicted",
+    Verdict.ALARMED: "! to look at",
+    Verdict.CONSISTENT: "✓ consistent",
+    Verdict.UNVERIFIED: "nothing verified yet",
+}
+
+
+def render(overview: Overview, distrusted: Mapping[str, int], now_ms: int) -> Rendered:
+    """Fill the page in."""
+    names = columns(overview)
+    return PAGES.render(
+        "page.html",
+        overview=overview,
+        distrusted=distrusted,
+        witnesses=names[:MAX_COLUMNS],
+        more_witnesses=max(len(names) - MAX_COLUMNS, 0),
+        now_ms=now_ms,
+    )
+
+
+def columns(overview: Overview) -> list[str]:
+    """The witnesses of the logs that are shown, those of most logs first."""
+    counts = Counter(sight.name for log in overview.logs for sight in log.witnesses)
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def _iso(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _key(alarm: AlarmView) -> str:
+    """What tells an alarm from others, in a form that fits an attribute whatever its subject is."""
+    return sha256(repr((alarm.kind, alarm.origin, alarm.subject)).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _named(sights: Sequence[Sight], name: str) -> Sight | None:
+    return next((sight for sight in sights if sight.name == name), None)
+
+
+PAGES = Pages("monitor.page", iso=_iso, key=_key, named=_named, signs=_SIGNS, words=_WORDS)
