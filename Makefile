@@ -17,7 +17,7 @@ setup: $(SETUP) ## install into .venv; instant when nothing changed
 $(SETUP): requirements/runtime.txt requirements/dev.txt pyproject.toml scripts/setup.sh
 	@PYTHON="$(PYTHON)" sh scripts/setup.sh
 
-heavy: .venv/.heavy ## also install atheris, schemathesis and playwright, which `make test` does without
+heavy: .venv/.heavy ## also install atheris, schemathesis, playwright and Node.js, which `make test` does without
 
 .venv/.heavy: $(SETUP) requirements/heavy.txt
 	@if uv --version >/dev/null 2>&1 && uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/heavy.txt; \

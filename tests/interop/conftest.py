@@ -7,7 +7,6 @@ import pytest
 from tests.golang import build_go
 
 SOURCE = Path(__file__).parent / "go"
-EVIDENCE_SOURCE = Path(__file__).parent / "evidence_go"
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +20,3 @@ def litewitness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The witness of filippo.io/torchwood; with the database it brings along it takes a minute to build."""
     folder = tmp_path_factory.mktemp("litewitness")
     return build_go(folder, "filippo.io/torchwood/cmd/litewitness", SOURCE) / "litewitness"
-
-
-@pytest.fixture(scope="session")
-def evidence_go(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The verifier of tests/interop/evidence_go, which shares nothing with ours but the specification."""
-    return build_go(tmp_path_factory.mktemp("evidence"), "./...", EVIDENCE_SOURCE) / "evidence"
