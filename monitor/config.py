@@ -6,7 +6,6 @@ its own where a policy cannot name them, because a log's key is not called as it
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from gossip.core.links import LINKS
 from gossip.shell import Peer
 from gossip.testimony import MAX_VANTAGE_BYTES
 from monitor.arithmetic import require_claim
+from monitor.kinds import Kind, parse_kind, parse_start, published_keys, require_names, require_vouchers
 from monitor.limits import AlarmLimits, ArchiveLimits
 from runtime.config import load, resolve
 from runtime.errors import UsageError
@@ -41,22 +41,6 @@ EVIDENCE_PATH = "/v1/evidence"
 CONFLICTS_PATH = "/v1/conflicts"
 
 
-class Kind(StrEnum):
-    """How a log serves what is in it."""
-
-    TILES = "tiles"
-    SUMDB = "sumdb"
-    REKOR2 = "rekor2"
-    STATIC_CT = "static-ct"
-
-
-_LATER = {
-    "sumdb": "checksum databases",
-    "rekor2": "Rekor v2 logs",
-    "static-ct": "certificate logs of the static API",
-}
-
-
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One ``[[log]]`` to follow."""
 
@@ -64,7 +48,9 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     url: str
     kind: str = "tiles"
     vkeys: list[str] = []
+    public_keys: list[str] = []
     policy: str = ""
+    start: int | str = 0
     cadence: float = 0.0
     growth: float = 0.0
     vantage_url: str = ""
@@ -142,6 +128,8 @@ class WatchedLog:
     log: Log
     url: str
     kind: Kind = Kind.TILES
+    start: int | None = 0
+    """How many entries are taken as read; None where observers have to vouch for a head."""
     cadence: float = 0.0
     growth: float = 0.0
     vantage: Vantage | None = None
@@ -308,7 +296,7 @@ def _logs(path: Path, config: MonitorConfig, policy: Policy, observer: VerifierK
     logs: dict[str, WatchedLog] = {}
     for number, entry in enumerate(config.log, 1):
         where = f"{path}: [[log]] number {number}"
-        watched = _log(path, where, entry, policy)
+        watched = _log(path, where, config, entry, policy)
         require_claim(where, watched.log.policy, config.liars)
         if watched.log.origin in logs:
             raise UsageError(f"{where}: there is an earlier [[log]] of this origin; give all its keys in one")
@@ -321,22 +309,25 @@ def _logs(path: Path, config: MonitorConfig, policy: Policy, observer: VerifierK
     return tuple(logs.values())
 
 
-def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog:
-    if entry.kind in _LATER:
-        raise UsageError(f'{where}: this version does not follow {_LATER[entry.kind]}, only `kind = "tiles"`')
-    if entry.kind not in {*Kind}:
-        kinds = ", ".join(f'"{kind}"' for kind in Kind)
-        raise UsageError(f"{where}: `kind` is none that exists: write one of {kinds}")
+def _log(path: Path, where: str, config: MonitorConfig, entry: LogConfig, policy: Policy) -> WatchedLog:
+    kind = parse_kind(where, entry.kind)
     try:
         origin = parse_origin(entry.origin.encode())
     except FormatError as error:
         raise UsageError(f"{where}: `origin`: {error}") from None
     own = _read_policy(path, f"{where}: `policy`", entry.policy) if entry.policy else policy
-    keys = (*own.log_keys(origin), *(_vkey(f"{where}: `vkeys`", vkey, LOG_KEY_TYPES) for vkey in entry.vkeys))
+    keys = (
+        *own.log_keys(origin),
+        *(_vkey(f"{where}: `vkeys`", vkey, LOG_KEY_TYPES) for vkey in entry.vkeys),
+        *published_keys(where, kind, origin, entry.public_keys),
+    )
     if not keys:
         raise UsageError(f"{where}: the policy names no key of this origin: add a log line to it, or `vkeys` here")
     if not all(is_log_key(key, origin) for key in keys):
         raise UsageError(f"{where}: an ML-DSA-44 key has to bear the origin as its name: no evidence could accuse it")
+    require_names(where, origin, keys)
+    start = parse_start(where, entry.start)
+    require_vouchers(where, start, [peer.operator for peer in config.peer if peer.observer], config.liars)
     log = Log(origin, tuple(dict.fromkeys(keys)), own)
     if not (0 <= entry.cadence <= MAX_CADENCE and entry.growth >= 0):
         raise UsageError(f"{where}: `cadence` is more than 30 days, or it or `growth` is negative")
@@ -346,7 +337,7 @@ def _log(path: Path, where: str, entry: LogConfig, policy: Policy) -> WatchedLog
     vantage = _vantage(where, entry, url)
     distributor = _checked_url(f"{where}: `distributor`", entry.distributor) if entry.distributor else ""
     budget = entry.parallel, entry.requests_per_second
-    return WatchedLog(log, url, Kind(entry.kind), entry.cadence, entry.growth, vantage, distributor, *budget)
+    return WatchedLog(log, url, kind, start, entry.cadence, entry.growth, vantage, distributor, *budget)
 
 
 def _vantage(where: str, entry: LogConfig, url: str) -> Vantage | None:

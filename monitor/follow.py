@@ -26,6 +26,8 @@ from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.tiles import TILE_WIDTH, EntryBundle
 
 Dispatch = Callable[[Event], Awaitable[list[str]]]
+Begin = Callable[[SignedCheckpoint], Awaitable[None]]
+"""Prepares an empty mirror for following to a head; raises what fetching raises."""
 
 FIRST_PAUSE = 1.0  # seconds until a log that did not answer is asked again by itself; doubles
 LONGEST_PAUSE = 60.0
@@ -75,6 +77,7 @@ class Follower:
         allowance: Allowance,
         room: Room,
         on_entries: OnEntries | None = None,
+        begin: Begin | None = None,
     ) -> None:
         self.disk_error: OSError | None = None
         """Why the draft could not be written, until it can be."""
@@ -82,6 +85,7 @@ class Follower:
         self._mirror = mirror
         self._source = source
         self._dispatch = dispatch
+        self._begin = begin
         self._allowance = allowance
         self._growth = Growth(mirror, source, allowance, room, on_entries)
         self._newest: SignedCheckpoint | None = None
@@ -165,6 +169,9 @@ class Follower:
             return Ending.STUCK
 
     async def _reach(self, target: SignedCheckpoint) -> Ending:
+        if self._begin is not None and not self._mirror.draft_size:
+            await self._begin(target)
+            self._start = self._mirror.draft_size
         await self._look_at_suspect(target)
         if not await self._growth.to(target.size):
             return Ending.OVER  # a nearer head is wanted first

@@ -83,13 +83,18 @@ class Mirror:
         self.resumed = False
 
     @classmethod
-    def open(cls, folder: Path, size: int = 0, kept: int = 0, edge: bytes = b"", *, max_bytes: int) -> "Mirror":
+    def open(
+        cls, folder: Path, size: int = 0, kept: int = 0, edge: bytes = b"", *, max_bytes: int, anew: bool = False
+    ) -> "Mirror":
         """Open the mirror at the size the database committed; what lies behind it is cut off.
 
-        ``kept`` and ``edge`` are what the properties said when that size was committed.
+        ``kept`` and ``edge`` are what the properties said when that size was committed. Where nothing was committed, a
+        mirror that began in the middle goes on there, unless it is to begin ``anew``.
         """
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_directory(folder.parent)
+        if anew:
+            (folder / _START).unlink(missing_ok=True)
         start = _read_start(folder)
         if not size:
             size = kept = start

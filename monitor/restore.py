@@ -14,6 +14,7 @@ from gossip.core.state import MAX_TESTIMONY
 from gossip.testimony import open_testimony
 from monitor.mirror import Mirror
 from monitor.site import reopened
+from monitor.start import first_hashed
 from monitor.store import StoredBranch, StoredEvidence, StoredTestimony
 from runtime.errors import UsageError
 from tlog.errors import TlogError
@@ -21,7 +22,7 @@ from tlog.evidence import Evidence, verify_evidence
 from tlog.proofs import root_at
 
 
-def open_mirror(data: Path, log: Log, stored: StoredBranch | None, max_bytes: int) -> Mirror:
+def open_mirror(data: Path, log: Log, stored: StoredBranch | None, max_bytes: int, start: int | None = 0) -> Mirror:
     """Open the mirror of a log and compare its root with the one that was committed.
 
     Raises:
@@ -29,8 +30,15 @@ def open_mirror(data: Path, log: Log, stored: StoredBranch | None, max_bytes: in
     """
     folder = data / hashlib.sha256(log.origin.encode()).hexdigest()
     if stored is None:
-        return Mirror.open(folder, max_bytes=max_bytes)
+        return Mirror.open(folder, max_bytes=max_bytes, anew=start == 0)
     mirror = Mirror.open(folder, stored.size, stored.kept, stored.edge, max_bytes=max_bytes)
+    if start is not None and first_hashed(start) < mirror.start:
+        begins = mirror.start
+        mirror.close()
+        raise UsageError(
+            f"the mirror in {folder} begins with entry {begins}, and `start` asks for earlier ones: begin anew in an "
+            "empty directory, or put back what `start` was"
+        )
     if root_at(stored.size, mirror.read) != stored.root_hash:
         mirror.close()
         raise UsageError(

@@ -26,6 +26,8 @@ CLOCK_BEHIND = "clock-behind"
 CLOCK_AHEAD = "clock-ahead"
 CLOCK_STEPPED = "clock-stepped"
 EVIDENCE_REFUSED = "evidence-refused"
+NOT_BEGUN = "not-begun"
+WRONG_CHAIN = "wrong-chain"
 WITNESS_CONFLICT = "witness-conflict"
 
 
@@ -91,6 +93,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         WRONG_ENTRIES: Kind(
             "The log serves entries that do not hash to the root it signed.",
             "Ask the log's operator; nothing of it is adopted until the entries are right.",
+        ),
+        WRONG_CHAIN: Kind(
+            "A certificate log serves a precertificate or a chain that does not belong to the entry beside it.",
+            "Fetch it from elsewhere, and ask the log's operator. No tree commits the log to these bytes.",
+        ),
+        NOT_BEGUN: Kind(
+            "The monitor does not follow the log yet: what `start` asks for is not there.",
+            "Connect to the monitors of other operators, or set `start` to a number of entries.",
         ),
         MIRROR_FULL: Kind(
             "Leaf hashes beyond `mirror_bytes` are not kept: evidence about them needs tiles from elsewhere.",

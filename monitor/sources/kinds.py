@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from monitor.config import Kind
+from monitor.kinds import Kind
 from monitor.sources.rekor2 import rekor2_source
 from monitor.sources.source import Fetch, Source
 from monitor.sources.static_ct import StaticCtSource

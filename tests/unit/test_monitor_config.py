@@ -7,15 +7,23 @@ import pytest
 
 from gossip.core import origin_id
 from monitor.config import MonitorSettings, _check_roles, observers_of, read_settings
+from monitor.kinds import Kind
 from runtime.errors import UsageError
 from runtime.keyfiles import write_signer_key
 from tests.fakes_log import ORIGIN, policy, signer
-from tlog.keys import KeyType
+from tlog.keys import KeyType, VerifierKey
+from tlog.text import decode_base64, encode_base64
 
 PEER, OTHER = signer("monitor.example/m1"), signer("monitor.example/m2")
 OBSERVER = signer("monitor.example/m1-observer", KeyType.COSIGNATURE_ED25519)
 OTHER_OBSERVER = signer("monitor.example/m2-observer", KeyType.COSIGNATURE_MLDSA44)
 LOG_KEY = signer("sum.example")
+# The public key of a certificate log, as the lists of logs print it.
+P256 = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEDODRU688UYGuy54mNUlaEBiQdTE9nYLr0lg6"
+    "RXowI/QV/RE1azBn4Eg5/2uTOMbhB1/gfcHzijzFi9Tk+g1Prg=="
+)
+OTHER_NAME = VerifierKey.of("ct.example/other", KeyType.RFC6962, decode_base64(P256.encode(), "key"))
 IMPOSTOR = signer(ORIGIN, KeyType.COSIGNATURE_MLDSA44)
 
 HEAD = """
@@ -102,6 +110,26 @@ def test_a_monitor_testifies_after_ten_minutes_and_does_not_tell_where_it_stands
     assert (bare.unserved_seconds, bare.vantage, bare.links, bare.witnesses) == (600.0, "", 8, ())
 
 
+@pytest.mark.parametrize(("start", "expected"), [("0", 0), ("1000", 1000), ('"vouched"', None)])
+def test_a_log_is_followed_from_its_first_entry_or_where_start_says(
+    tmp_path: Path, start: str, expected: int | None
+) -> None:
+    (watched,) = settings(tmp_path, HEAD + LOG + f"start = {start}\n" + PEERS).logs
+    assert (watched.start, watched.kind) == (expected, Kind.TILES)
+
+
+def test_published_keys_of_rekor_and_of_certificate_logs_bear_the_origin(tmp_path: Path) -> None:
+    ed25519 = encode_base64(bytes.fromhex("302a300506032b6570032100") + LOG_KEY.verifier_key.public_key).decode()
+    rekor = f'kind = "rekor2"\npublic_keys = ["{ed25519}", "{P256}"]\n'
+    ct = f'[[log]]\norigin = "ct.example/2025h2"\nurl = "http://ct"\nkind = "static-ct"\npublic_keys = ["{P256}"]\n'
+    first, second = settings(tmp_path, HEAD + LOG + rekor + ct).logs
+    assert [(key.name, key.type) for key in first.log.keys[1:]] == [
+        (ORIGIN, KeyType.ED25519),
+        (ORIGIN, KeyType.ECDSA),
+    ]
+    assert [(key.name, key.type) for key in second.log.keys] == [("ct.example/2025h2", KeyType.RFC6962)]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -109,10 +137,17 @@ def test_a_monitor_testifies_after_ten_minutes_and_does_not_tell_where_it_stands
         (HEAD.replace('data = "data"\n', "") + LOG, "data"),
         (HEAD, "no \\[\\[log\\]\\]"),
         (HEAD + LOG + LOG, "number 2: there is an earlier"),
-        (HEAD + LOG + 'kind = "sumdb"\n', "does not follow checksum databases"),
-        (HEAD + LOG + 'kind = "rekor2"\n', "Rekor"),
-        (HEAD + LOG + 'kind = "static-ct"\n', "certificate logs"),
-        (HEAD + LOG + 'kind = "blocks"\n', "none that exists"),
+        (HEAD + LOG + 'kind = "blocks"\n', 'none that exists: write one of "tiles", "sumdb", "rekor2", "static-ct"'),
+        (HEAD + LOG + 'public_keys = ["AAAA"]\n', "publish their keys with names"),
+        (HEAD + LOG + 'kind = "rekor2"\npublic_keys = ["AA=A"]\n', "`public_keys`: the key is not base64"),
+        (HEAD + LOG + 'kind = "static-ct"\npublic_keys = ["AAAA"]\n', "`public_keys`"),
+        (HEAD + SECOND + 'kind = "rekor2"\npublic_keys = ["AAAA"]\n', "cannot be a name"),
+        (HEAD + LOG + f'vkeys = ["{OTHER_NAME}"]\n', "has to bear the origin as its name"),
+        (HEAD + LOG + 'start = "latest"\n', "neither a number of entries nor"),
+        (HEAD + LOG + "start = -1\n", "neither a number of entries nor"),
+        (HEAD + LOG + f"start = {2**63}\n", "start"),
+        (HEAD + LOG + 'start = "vouched"\n', "needs observers of 1 operators, one more than `liars`, and 0 are"),
+        (HEAD + "liars = 1\n" + LOG + 'start = "vouched"\n' + PEERS, "observers of 2 operators"),
         (HEAD + LOG.replace(ORIGIN, "x\\u0000"), "`origin`"),
         (HEAD + SECOND, "names no key of this origin"),
         (HEAD + SECOND + 'vkeys = ["nonsense"]\n', "`vkeys`"),
