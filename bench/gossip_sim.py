@@ -5,7 +5,7 @@ Each section stands beside the figures it is to be compared with: those computed
 targets. Times are virtual and do not depend on the machine. ``--short`` takes seconds, ``--full`` takes as many seeds
 as the claims are about.
 
-    python -m bench.gossip_sim [--short | --full] [--only SECTION…]
+    python -m bench.gossip_sim [--short | --full] [--only SECTION…] [--tally FILE]
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -25,10 +26,10 @@ from bench.simulation.published import comparison
 from bench.simulation.rounds import SIZES, floods_table, percentile, rounds_table
 from bench.simulation.runs import Detection, Setting, detection
 from bench.simulation.stories import Ending, Plot, random_plot, story
+from bench.simulation.tally import SEED, Tally, code_hash
 from bench.simulation.traffic import envelope_bytes, traffic
 from bench.simulation.world import SimLog
 
-SEED = 1
 PROCESSES = 2
 TOLERANCE = 0.15
 
@@ -157,25 +158,20 @@ def bytes_sent(effort: Effort) -> dict[str, object]:
     }
 
 
-def stories(effort: Effort) -> dict[str, object]:
-    """Random lies, tricks and faults: everything that must hold is looked at in every run."""
-    document: dict[str, object] = {}
-    for monitors, runs in effort.stories.items():
-        began = perf_counter()
-        endings = _in_processes(partial(_story, monitors), range(SEED, SEED + runs))
-        broken = [one for one in endings if isinstance(one, str)]
-        good = [one for one in endings if isinstance(one, Ending)]
-        document[str(monitors)] = {
-            "runs": runs,
-            "honest_keys_convicted": sum("I1" in one for one in broken),
-            "broken": broken[:10],
-            "runs_with_convictions": sum(bool(one.convicted) for one in good),
-            "checks": sum(one.checks for one in good),
-            "events": sum(one.events for one in good),
-            "seconds": round(perf_counter() - began, 1),
-        }
-    document["verified_in_new_processes"] = _elsewhere(effort.elsewhere)
-    return document
+def stories(effort: Effort, path: Path | None = None) -> dict[str, object]:
+    """Random lies, tricks and faults: everything that must hold is looked at in every run.
+
+    With a path, what has been played is written there again and again, and what the same code has played before is not
+    played again: seeds come one after the other, so a count of runs says which they were.
+    """
+    tally = Tally.read(path, code_hash())
+    with ProcessPoolExecutor(PROCESSES) as pool:
+        while chunk := tally.next_chunk(effort.stories):
+            monitors, seeds = chunk
+            began = perf_counter()
+            tally.add(monitors, list(pool.map(partial(_story, monitors), seeds)), perf_counter() - began)
+            tally.write(path, effort.stories)
+    return {**tally.document(effort.stories), "verified_in_new_processes": _elsewhere(effort.elsewhere)}
 
 
 def _story(monitors: int, seed: int) -> Ending | str:
@@ -207,8 +203,10 @@ SECTIONS: dict[str, Callable[[Effort], object]] = {
     "published": lambda effort: comparison(effort.published, SEED),
     "detection": detections,
     "bytes": bytes_sent,
-    "stories": stories,
 }
+
+
+STORIES = "stories"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -216,11 +214,13 @@ def main(arguments: Sequence[str]) -> None:
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument("--short", action="store_true", help="seconds: shows that everything runs")
     effort.add_argument("--full", action="store_true", help="all the seeds that the claims are about; hours")
-    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), help="these sections alone")
+    parser.add_argument("--only", nargs="+", choices=sorted([*SECTIONS, STORIES]), help="these sections alone")
+    parser.add_argument("--tally", type=Path, metavar="FILE", help="keep count of the stories here, and go on from it")
     options = parser.parse_args(arguments)
     chosen = SHORT if options.short else FULL if options.full else USUAL
     document: dict[str, object] = {"bench": "gossip_sim", "tolerance": TOLERANCE}
-    for name, section in SECTIONS.items():
+    sections: dict[str, Callable[[Effort], object]] = {**SECTIONS, STORIES: partial(stories, path=options.tally)}
+    for name, section in sections.items():
         if options.only is None or name in options.only:
             began = perf_counter()
             document[name] = section(chosen)

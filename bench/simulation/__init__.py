@@ -8,6 +8,8 @@
     network     who reaches whom, how late, and what gets lost
     adversaries what hostile logs, witnesses and peers do
     invariants  what must hold whatever they do
+    watermarks  what completeness watermarks claim in a story, compared with what clients were shown
+    tally       how many stories have been played
     runs        one simulated federation from its seed to its figures
 
 Nothing here reads a clock or the world's chance: one seed gives one run, byte for byte, in every process.

@@ -35,10 +35,12 @@ from gossip.core import (
     Follow,
     HeadSeen,
     Held,
+    JudgeOpening,
     Keep,
     KeepTestimony,
     Lend,
     MissingTile,
+    OpeningJudged,
     ProofFound,
     Prove,
     Raise,
@@ -65,6 +67,7 @@ from gossip.core import (
     adjudicate,
     begin,
     candidate_sizes,
+    judge_opening,
     origin_id,
     step,
     wake_ms,
@@ -332,6 +335,9 @@ class Monitor:
                 return [self._testified(effect)]
             case Lend(origin, tile, data):
                 return self._lent(origin, tile, data)
+            case JudgeOpening(origin, signed, opening):
+                outcome = judge_opening(self.state.branch(origin).signed, signed, opening, self._read(origin))
+                return [OpeningJudged(origin, signed, outcome, opening)]
             case Follow() | SeekProof() | SeekTile():
                 self._later(effect, partial(self._errand, effect))
             case Prove(peer, origin, old_size, new_size):

@@ -1,16 +1,15 @@
 """What must hold in every run, whatever anybody does. Whoever breaks it ends the run with an ``AssertionError``.
 
-    I1  no honest key is ever convicted
-    I2  whatever evidence is kept verifies in a new process that knows only vkeys (``verified_elsewhere``, for a sample)
-    I3  two honest monitors that hear of each other do not stay on two histories: each convicts (``settled``)
-    I4  every pool stays within its cap
-    I5  a branch only grows, and what it was before is a prefix of what it is
-    I6  an observer never states a smaller tree or an earlier time than before, through every crash and clock step
-    I8  what is about a log that is not configured never leaves a monitor
-    I9  when everything has settled, all honest monitors agree on who is convicted, and on the heads of the other logs
-    I10 one seed gives one trace
-
-I7, that a completeness watermark is right with as many liars as it allows for, waits for the watermark.
+I1  no honest key is ever convicted
+I2  whatever evidence is kept verifies in a new process that knows only vkeys (``verified_elsewhere``, for a sample)
+I3  two honest monitors that hear of each other do not stay on two histories: each convicts (``settled``)
+I4  every pool stays within its cap
+I5  a branch only grows, and what it was before is a prefix of what it is
+I6  an observer never states a smaller tree or an earlier time than before, through every crash and clock step
+I7  a completeness watermark is right with as many liars as it allows for (``watermarks``), and not with more
+I8  what is about a log that is not configured never leaves a monitor
+I9  when everything has settled, all honest monitors agree on who is convicted, and on the heads of the other logs
+I10 one seed gives one trace
 """
 
 import subprocess

@@ -6,10 +6,16 @@ from dataclasses import dataclass, field
 from bench.simulation import world
 from bench.simulation.engine import SECOND
 from bench.simulation.host import Monitor
+from bench.simulation.watermarks import Watermarks
 from bench.simulation.world import EPOCH, MAIN, Shape, SimLog, View
-from gossip.core import HeadSeen, origin_id
+from gossip.core import Event, EvidenceShown, HeadSeen, OpeningShown, origin_id
 from gossip.core.state import UNSERVED, WRONG_ENTRIES
+from tlog.evidence import same_size
 from tlog.hashing import Hash, TreeHead
+from tlog.note import Note
+from tlog.opening import TruncatedProof
+from tlog.proofs import prove_subtree_consistency
+from tlog.signed_checkpoint import open_checkpoint
 
 MAIN_SHAPE = Shape(MAIN, 0, 600)
 FORK = Shape("fork", 310, 600)
@@ -23,6 +29,9 @@ LARGER = 380  # what it shows 20 seconds later
 ABSURD = 2**40
 CORRUPT_FOR = 20  # seconds
 OLD_SIZE = 200
+OPENED = 3, 39  # level and index: eight leaves from the 312th on, complete in every tree of ``SHOWN``
+OPENED_EARLY = 3, 20  # eight leaves from the 160th on, in the first tile
+CLIENTS_AT, NOT_YET_PUBLIC = 30, 370  # seconds, and what a client was shown by then
 EVERYBODY = (1, 2, 3)
 
 
@@ -33,6 +42,7 @@ class Stage:
     log: SimLog
     monitors: Sequence[Monitor]
     later: Callable[[int, Callable[[], None]], None]
+    marks: Watermarks
     public: int = 0
     frozen: bool = False
     captives: set[int] = field(default_factory=set)
@@ -43,7 +53,7 @@ class Stage:
         if self.frozen:
             return
         self.public = size
-        note = self.log.sign(world.head(self.log.origin, MAIN_SHAPE, size), EVERYBODY, EPOCH + second)
+        note = self._sign(world.head(self.log.origin, MAIN_SHAPE, size), EVERYBODY, second)
         for monitor in self.monitors:
             if monitor.number not in self.captives:
                 monitor.views[self.origin] = View(MAIN_SHAPE, size, note, monitor.number in self.corrupted)
@@ -58,15 +68,34 @@ class Stage:
         self.show_head(monitor, world.head(self.log.origin, shape, size), witnesses, second)
 
     def show_head(self, monitor: int, head: TreeHead, witnesses: Sequence[int] = (), second: int = 0) -> None:
-        """Let a client show a monitor any head, again and again until the monitor is there to take it."""
-        note = self.log.sign(head, witnesses, EPOCH + second)
-        if not self.monitors[monitor].show(HeadSeen(self.origin, note)):
-            self.later(SECOND, lambda: self.show_head(monitor, head, witnesses, second))
+        """Let a client show a monitor any head."""
+        self._show(monitor, HeadSeen(self.origin, self._sign(head, witnesses, second)))
+
+    def show_opening(self, monitor: int, shape: Shape, size: int, level: int, index: int) -> None:
+        """Let a client show a monitor a head with one complete subtree of its tree."""
+        note = self.log.sign(world.head(self.log.origin, shape, size), (), EPOCH)
+        read = world.tree(self.log.origin, shape).read
+        path = tuple(prove_subtree_consistency(index << level, (index + 1) << level, size, read))
+        opening = TruncatedProof(level, index, read(level, index), path, Note.parse(note))
+        self._show(monitor, OpeningShown(self.origin, note, opening))
+
+    def show_evidence(self, monitor: int, bundle: bytes) -> None:
+        """Let a client show a monitor what it calls evidence."""
+        self._show(monitor, EvidenceShown(bundle))
+
+    def _sign(self, head: TreeHead, witnesses: Sequence[int], second: int) -> bytes:
+        self.marks.cosigned(head, witnesses, EPOCH + second)
+        return self.log.sign(head, witnesses, EPOCH + second)
+
+    def _show(self, monitor: int, event: Event) -> None:
+        """Show it again and again until the monitor is there to take it."""
+        if not self.monitors[monitor].show(event):
+            self.later(SECOND, lambda: self._show(monitor, event))
 
     def capture(self, monitor: int, shape: Shape, size: int, witnesses: Sequence[int]) -> None:
         """Show a monitor another history from now on."""
         self.captives.add(monitor)
-        note = self.log.sign(world.head(self.log.origin, shape, size), witnesses, EPOCH)
+        note = self._sign(world.head(self.log.origin, shape, size), witnesses, 0)
         self.monitors[monitor].views[self.origin] = View(shape, size, note)
 
 
@@ -82,6 +111,7 @@ class Lie:
 
 
 LOG = "log"
+TRASH = b"tlog-evidence@v1\ntype same-size\n\nlog.example/story\n"
 
 
 def witness_name(number: int) -> str:
@@ -141,6 +171,25 @@ def _corrupt_entries(stage: Stage) -> None:
     stage.later(CORRUPT_FOR * SECOND, stage.corrupted.clear)
 
 
+def _opened(stage: Stage) -> None:
+    """Show a part of a tree that nobody else will ever reach the size of."""
+    stage.show_opening(0, FORK, FORK.size, *OPENED)
+
+
+def _opened_in_dropped_tile(stage: Stage) -> None:
+    """The same, where the monitor has to get back the tile that tells."""
+    stage.monitors[0].missing.add(0)
+    stage.show_opening(0, OLD_FORK, OLD_FORK.size, *OPENED_EARLY)
+
+
+def _shown_evidence(stage: Stage) -> None:
+    """Let a client who was shown two histories bring the evidence."""
+    heads = [world.head(stage.log.origin, shape, SHOWN) for shape in (MAIN_SHAPE, FORK)]
+    keys = (stage.log.key.verifier_key,)
+    one, other = (open_checkpoint(stage.log.sign(head, (), EPOCH), keys) for head in heads)
+    stage.show_evidence(0, same_size(one, other).format())
+
+
 def _rollback(stage: Stage) -> None:
     """Late: whoever has seen any of the larger trees that the witness signed before can tell."""
     stage.show(0, MAIN_SHAPE, SHOWN - GROWTH, (3,), LATE - 1)
@@ -165,6 +214,9 @@ LIES: dict[str, Lie] = {
     "split quorum": Lie(_split, (LOG, W1, W2), (LOG,), at=0),
     "tile corrupter": Lie(_corrupt_tiles, (LOG,), (LOG,)),
     "entry corrupter": Lie(_corrupt_entries, alarm=WRONG_ENTRIES),
+    "opening": Lie(_opened, (LOG,), (LOG,)),
+    "opening in a dropped tile": Lie(_opened_in_dropped_tile, (LOG,), (LOG,)),
+    "client's evidence": Lie(_shown_evidence, (LOG,), (LOG,)),
     "rollback witness": Lie(_rollback, (W3,), (W3,), at=LATE),
     "double-cosigner": Lie(_double, (LOG, W3), (LOG, W3)),
     "backdater": Lie(_backdate, (LOG, W3), (LOG, W3)),
@@ -180,3 +232,12 @@ def schedule(stage: Stage, lie: Lie, at: Callable[[int, Callable[[], None]], Non
         size, second = FIRST_SIZE + turn * GROWTH, turn * PUBLISH_EVERY
         at(second * SECOND, lambda size=size, second=second: stage.publish(size, second))  # type: ignore[misc]
     at(lie.at * SECOND, lambda: lie.play(stage))
+    at(CLIENTS_AT * SECOND, lambda: _clients(stage))
+
+
+def _clients(stage: Stage) -> None:
+    """Let clients show what convicts nobody: parts of the public tree, one of a head that comes later, and trash."""
+    last = len(stage.monitors) - 1
+    stage.show_opening(last, MAIN_SHAPE, NOT_YET_PUBLIC, *OPENED)
+    stage.show_opening(last, MAIN_SHAPE, OLD_SIZE, *OPENED_EARLY)
+    stage.show_evidence(last, TRASH)

@@ -1,8 +1,9 @@
 """Carries envelopes between monitors: each link has a delay of its own, and faults are drawn for every envelope.
 
 An envelope that gets lost is lost: nothing is sent again, which is harsher than TCP. Loss, duplication and cuts are
-looked at when it is sent, cuts once more when it arrives. What an envelope carries goes through its bytes, and those
-are what is counted: what was sent, whether or not it arrived.
+looked at when it is sent, cuts once more when it arrives. Where links are narrow, whatever one participant sends leaves
+one after the other. Across a half-open connection requests arrive and their answers do not. What an envelope carries
+goes through its bytes, and those are what is counted: what was sent, whether or not it arrived.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ from gossip.envelope import MAX_CLOCK_DISTANCE_MS
 from gossip.messages import Known, Message, format_message, parse_message
 
 MAX_REMEMBERED = 100_000
+CARRIED_BYTES = 400  # of an envelope and its HTTP header, beside the messages
 
 
 Separates = Callable[[bytes, bytes], bool]
@@ -42,6 +44,7 @@ class Links:
     longest_ms: float = 150.0
     loss: float = 0.0
     duplicated: float = 0.0
+    bytes_per_second: int = 0  # that one participant can send to all others together; 0 stands for any number
 
 
 @dataclass(slots=True)
@@ -78,6 +81,8 @@ class Network:
         self._loss = streams["loss"]
         self._delays: dict[tuple[bytes, bytes], int] = {}
         self._cuts: list[Separates] = []
+        self._half_open: list[Separates] = []
+        self._free: dict[bytes, int] = {}
         self._wires: dict[Known, _Wire] = {}
 
     def join(self, participant: Participant) -> None:
@@ -92,6 +97,14 @@ class Network:
     def heal(self, separates: Separates) -> None:
         """Undo a cut."""
         self._cuts.remove(separates)
+
+    def half_open(self, separates: Separates) -> None:
+        """Let no answer through from one to another where this says so, though the request has come."""
+        self._half_open.append(separates)
+
+    def close(self, separates: Separates) -> None:
+        """Undo ``half_open``: both sides have noticed."""
+        self._half_open.remove(separates)
 
     def delay(self, one: bytes, other: bytes) -> int:
         """Tell how long the link between two takes, one way."""
@@ -115,19 +128,28 @@ class Network:
         wires = [self._wire(message) for message in messages]
         for message, wire in zip(messages, wires, strict=True):
             traffic.bytes[type(message).__name__] += len(wire.raw)
-        if self._fails(sender, recipient):
+        raw = b"".join(wire.raw for wire in wires)
+        delay = self.delay(sender, recipient) + self._queued(sender, len(raw) + CARRIED_BYTES)
+        if self._fails(sender, recipient, answer=answer):
             self.lost += 1
             return
-        delay = self.delay(sender, recipient)
-        raw = b"".join(wire.raw for wire in wires)
         parsed = tuple(wire.parsed for wire in wires)
         self.engine.after(delay, self._arrive, sender, recipient, raw, parsed, answer)
         if self.links.duplicated and self._loss.random() < self.links.duplicated:
             self.engine.after(2 * delay, self._arrive, sender, recipient, raw, parsed, answer)
 
-    def _fails(self, sender: bytes, recipient: bytes) -> bool:
+    def _queued(self, sender: bytes, size: int) -> int:
+        """How long until the last byte has left."""
+        if not self.links.bytes_per_second:
+            return 0
+        begins = max(self.engine.now, self._free.get(sender, 0))
+        self._free[sender] = begins + size * SECOND // self.links.bytes_per_second
+        return self._free[sender] - self.engine.now
+
+    def _fails(self, sender: bytes, recipient: bytes, *, answer: bool) -> bool:
         lost = self.links.loss > 0 and self._loss.random() < self.links.loss
-        return lost or any(separates(sender, recipient) for separates in self._cuts)
+        cuts = (*self._cuts, *(self._half_open if answer else ()))
+        return lost or any(separates(sender, recipient) for separates in cuts)
 
     def _arrive(self, sender: bytes, recipient: bytes, raw: bytes, messages: tuple[Message, ...], answer: bool) -> None:
         one, other = self._participants[sender], self._participants[recipient]

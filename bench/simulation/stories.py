@@ -24,18 +24,32 @@ from bench.simulation.lies import (
 )
 from bench.simulation.network import Links, Separates
 from bench.simulation.runs import Federation
+from bench.simulation.watermarks import Watermarks
 from bench.simulation.world import EPOCH, SimLog
 from gossip.core import Held, origin_id
 from tlog.keys import VerifierKey
 
 POLL = 4 * SECOND
+LOOK = 7 * SECOND
 SETTLE = 200  # seconds after the last fault: some twenty exchanges for each monitor
 SETTLE_ECLIPSED = 700  # who has one link left finds it by chance: one of ten partners is drawn every ten seconds
 ECLIPSED_AMONG = 12  # monitors at most; among more, that chance would take hours of virtual time
 UNSERVED_MS = 20_000
 OBSERVERS = 64
 TRICKS = ("silent", "replay", "flood", "two faces")
-FAULTS = ("loss", "duplicates", "partition", "one-way cut", "crash", "clock", "eclipse", "sybil ring")
+FAULTS = (
+    "loss",
+    "duplicates",
+    "partition",
+    "one-way cut",
+    "half-open",
+    "narrow links",
+    "crash",
+    "clock",
+    "eclipse",
+    "sybil ring",
+)
+NARROW = 16_000  # bytes a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,8 @@ class Ending:
     checks: int
     evidence: tuple[Held, ...]
     sizes: tuple[int, ...]
+    claims: int
+    wrong_claims: int
 
 
 def random_plot(seed: int, monitors: int) -> Plot:
@@ -74,7 +90,11 @@ def story(plot: Plot, seed: int) -> Ending:
     """Play a story; an ``AssertionError`` says what did not hold."""
     lie, log = LIES[plot.lie], SimLog("log.example/story")
     two_faced = [plot.monitors - len(plot.tricks) + at for at, one in enumerate(plot.tricks) if one == "two faces"]
-    links = Links(loss=0.2 if "loss" in plot.faults else 0.0, duplicated=0.1 if "duplicates" in plot.faults else 0.0)
+    links = Links(
+        loss=0.2 if "loss" in plot.faults else 0.0,
+        duplicated=0.1 if "duplicates" in plot.faults else 0.0,
+        bytes_per_second=NARROW if "narrow links" in plot.faults else 0,
+    )
     federation = Federation(
         seed,
         plot.monitors,
@@ -87,10 +107,12 @@ def story(plot: Plot, seed: int) -> Ending:
     )
     for trick in plot.tricks:
         federation.impostor(_trick(trick, federation, log))
-    stage = Stage(log, federation.monitors, lambda delay, action: federation.engine.after(delay, action))
+    marks = Watermarks(log, frozenset(one for one in EVERYBODY if witness_name(one) in lie.guilty))
+    stage = Stage(log, federation.monitors, lambda delay, action: federation.engine.after(delay, action), marks)
     schedule(stage, lie, lambda time, action: federation.engine.at(time, action))
     federation.start_running()
     _poll_for_ever(federation, stage)
+    _look_for_ever(federation, marks)
     _break(federation, plot.faults)
     settle = SETTLE_ECLIPSED if "eclipse" in plot.faults else SETTLE
     federation.engine.run((SECONDS + settle) * SECOND)
@@ -114,7 +136,8 @@ def _judged(plot: Plot, lie: Lie, stage: Stage, federation: Federation) -> Endin
     held = tuple(one for _, one in sorted(federation.monitors[-1].state.evidence.items()))
     checks = sum(federation.invariants.checks.values())
     sizes = tuple(monitor.state.branch(stage.origin).size for monitor in federation.monitors)
-    return Ending(federation.engine.trace, found, federation.engine.happened, checks, held, sizes)
+    claims, wrong = stage.marks.claims, stage.marks.wrong
+    return Ending(federation.engine.trace, found, federation.engine.happened, checks, held, sizes, claims, wrong)
 
 
 def _guilty(log: SimLog, lie: Lie, two_faced: Sequence[int]) -> list[VerifierKey]:
@@ -157,6 +180,17 @@ def _poll_for_ever(federation: Federation, stage: Stage) -> None:
         federation.engine.at(phases.randrange(POLL), poll, monitor)
 
 
+def _look_for_ever(federation: Federation, marks: Watermarks) -> None:
+    """Compare what watermarks claim with what clients were shown, now and then."""
+
+    def look() -> None:
+        for monitor in federation.monitors:
+            marks.look(monitor, EPOCH + federation.engine.now // SECOND)
+        federation.engine.after(LOOK, look)
+
+    federation.engine.at(LOOK, look)
+
+
 def _break(federation: Federation, faults: Sequence[str]) -> None:
     """Let things fail, until the log has stopped growing. A surrounded monitor stays so to the end."""
     engine, network, monitors = federation.engine, federation.network, federation.monitors
@@ -170,6 +204,10 @@ def _break(federation: Federation, faults: Sequence[str]) -> None:
                 _cut_for_a_while(federation, lambda one, other: (one in half) != (other in half))
             case "one-way cut":
                 _cut_for_a_while(federation, lambda one, other: one in half and other not in half)
+            case "half-open":
+                open_ends: Separates = lambda one, other: (one in half) != (other in half)  # noqa: E731
+                engine.at(15 * SECOND, network.half_open, open_ends)
+                engine.at(40 * SECOND, network.close, open_ends)
             case "crash":
                 for _ in range(3):
                     _crash(federation, chance.choice(monitors), chance.uniform(5, 50), chance.uniform(0.5, 15))

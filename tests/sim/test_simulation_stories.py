@@ -5,6 +5,7 @@ had to find out. One seed each here; ``bench.gossip_sim`` plays thousands.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ from bench.simulation.memory import remembered
 from bench.simulation.network import Links
 from bench.simulation.runs import Federation
 from bench.simulation.stories import FAULTS, TRICKS, Plot, random_plot, story
+from bench.simulation.tally import Tally, code_hash
+from bench.simulation.watermarks import Watermarks
 from bench.simulation.world import EPOCH, SimLog
 from gossip.messages import GetHeads
 from tlog.advance import Statement
@@ -73,6 +76,27 @@ def test_kept_evidence_verifies_in_another_process() -> None:
     assert verified_elsewhere([(one, SimLog("log.example/story").policy) for one in held]) >= 1
 
 
+def test_watermarks_claim_nothing_wrong_unless_more_witnesses_lie_than_they_allow_for() -> None:
+    honest, split = story(Plot("honest"), 1), story(Plot("split quorum"), 1)
+    assert (honest.claims > 100, honest.wrong_claims) == (True, 0)
+    assert split.wrong_claims > 0
+    one_liar = story(Plot("rollback witness"), 1)
+    assert (one_liar.claims > 100, one_liar.wrong_claims) == (True, 0)
+
+
+def test_a_watermark_that_claims_too_much_is_noticed() -> None:
+    log, federation = SimLog("log.example/story"), Federation(1, 1, [SimLog("log.example/story")])
+    federation.establish(log, MAIN_SHAPE, 340, (1, 2, 3), federation.monitors)
+    federation.start_running()
+    marks = Watermarks(log, frozenset())
+    marks.cosigned(world.head(log.origin, MAIN_SHAPE, 340), (1, 2, 3), EPOCH + 5)
+    marks.look(federation.monitors[0], EPOCH + 9)
+    assert marks.claims == 2
+    marks.cosigned(world.head(log.origin, FORK, 330), (1, 2), EPOCH + 4)
+    with pytest.raises(AssertionError, match="I7"):
+        marks.look(federation.monitors[0], EPOCH + 9)
+
+
 def watched() -> tuple[Invariants, Federation]:
     federation = Federation(1, 2, [SimLog("log.example/story")], links=Links())
     return Invariants(Engine(), (), ["log.example/story"]), federation
@@ -116,3 +140,22 @@ def test_a_branch_that_is_replaced_is_noticed() -> None:
     note = log.sign(larger, (1, 2, 3), EPOCH)
     with pytest.raises(AssertionError, match="I5"):
         invariants.adopts(monitor, origin, FORK, open_checkpoint(note, (log.key.verifier_key,)))
+
+
+def test_a_count_of_stories_says_which_were_played_and_goes_on_where_it_ended(tmp_path: Path) -> None:
+    path, wanted = tmp_path / "tally.json", {10: 50, 1000: 3}
+    ending = story(Plot("same size"), 1)
+    tally = Tally.read(path, "one")
+    assert tally.next_chunk(wanted) == (10, range(1, 41))
+    tally.add(10, [ending] * 39 + ["seed 40: I1: an honest key is convicted"], 1.0)
+    assert tally.next_chunk(wanted) == (1000, range(1, 3))
+    tally.add(1000, [ending] * 3, 1.0)
+    tally.write(path, wanted)
+    again = Tally.read(path, "one")
+    assert (again, again.next_chunk(wanted)) == (tally, (10, range(41, 51)))
+    of_ten = again.played[10]
+    assert (of_ten.runs, of_ten.broken, of_ten.honest_keys_convicted) == (40, 1, 1)
+    again.add(10, [ending] * 10, 1.0)
+    assert again.next_chunk(wanted) is None
+    assert Tally.read(path, "other").played == {}
+    assert code_hash() == code_hash()
