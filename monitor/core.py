@@ -36,12 +36,13 @@ def bundles_from(start: int, size: int) -> Iterator[EntryBundle]:
 
 
 def opened_bundle(
-    bundle: EntryBundle, data: bytes, served: int, tail: Sequence[Hash], entries: ParseEntries
+    bundle: EntryBundle, data: bytes, served: int, tail: Sequence[Hash], entries: ParseEntries, path: str = ""
 ) -> tuple[Sequence[bytes], list[Hash]]:
     """Read a bundle and hash its entries; it has to begin with the ones in ``tail``.
 
     ``served`` is the width that was asked for: the full bundle, where the partial one is gone. ``tail`` holds the leaf
-    hashes of the bundle's first entries as far as they are known. ``entries`` reads bundles of the log's kind.
+    hashes of the bundle's first entries as far as they are known. ``entries`` reads bundles of the log's kind, and
+    ``path`` is where it keeps this one.
 
     Raises:
         WrongBundle: it is malformed, or begins with other entries; says which.
@@ -49,7 +50,7 @@ def opened_bundle(
     try:
         found = entries(EntryBundle(bundle.index, served), data)[: bundle.width]
     except FormatError as error:
-        raise WrongBundle(f"{bundle.path()}: {error}") from None
+        raise WrongBundle(f"{path or bundle.path()}: {error}") from None
     leaves = leaf_hashes(found)
     # A partial bundle must be a prefix of every later one: else the log rewrote entries that it served before.
     if leaves[: len(tail)] != list(tail):

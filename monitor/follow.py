@@ -222,7 +222,7 @@ class Follower:
         found = self._suspect = await first_difference(self._source, target.head, self._mirror.read_draft)
         where = "the log's hash tiles do not lead to the signed root either"
         if found is not None:
-            where = wrong_entry(found)
+            where = wrong_entry(self._source, found)
         await self._cut(self._mirror.size if found is None else found.index // TILE_WIDTH * TILE_WIDTH)
         await self._dispatch(WrongEntries(self._origin, target, where))
         return Ending.WRONG
@@ -242,12 +242,14 @@ class Follower:
         _, leaves = opened_bundle(bundle, served.data, served.width, (), self._source.entries)
         if leaves[suspect.index - start] != suspect.leaf and await holds(self._source, target.head, suspect):
             self._suspect = suspect
-            raise WrongBundle(wrong_entry(suspect))
+            raise WrongBundle(wrong_entry(self._source, suspect))
 
 
-def wrong_entry(suspect: Suspect) -> str:
+def wrong_entry(source: Source, suspect: Suspect) -> str:
     """Name an entry, as the subject of an alarm."""
-    return f"entry {suspect.index} is not the one that was signed"
+    # By the whole bundle, however much of it there is by now: one wrong entry is one alarm.
+    path = source.path(EntryBundle(suspect.index // TILE_WIDTH))
+    return f"entry {suspect.index}, in {path}, is not the one that was signed"
 
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -143,7 +143,9 @@ class Growth:
         self._mirror.extend(leaves[known:])
 
     def _hash(self, bundle: EntryBundle, served: Served) -> list[Hash]:
-        entries, leaves = opened_bundle(bundle, served.data, served.width, self._mirror.tail, self._source.entries)
+        path = self._source.path(EntryBundle(bundle.index, served.width))
+        tail, read = self._mirror.tail, self._source.entries
+        entries, leaves = opened_bundle(bundle, served.data, served.width, tail, read, path)
         self._hold(bundle.start, entries)
         return leaves
 
@@ -171,9 +173,11 @@ class Growth:
         try:
             hashes = tile_hashes(await self._source.tile(tile))
         except FormatError as error:
-            raise WrongBundle(f"{tile.path()}: {error}") from None
+            raise WrongBundle(f"{self._source.path(tile)}: {error}") from None
         if len(hashes) != tile.width or hashes[: len(known)] != list(known):
-            raise WrongBundle(f"{tile.path()}: not the hashes that the log served before, and as many as it signed")
+            raise WrongBundle(
+                f"{self._source.path(tile)}: not the hashes that the log served before, and as many as it signed"
+            )
         self._mirror.extend(hashes[len(known) :])
 
     # Saving.
