@@ -139,16 +139,17 @@ class _Place:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
     def take(self, statement: StoredSight) -> bool:
-        """Let a statement wait to be judged, unless it says nothing new."""
+        """Let a statement wait to be judged, unless it says nothing; tell whether it is the newest."""
         known = (self.sight, self.newest) if self.on_branch is False else (self.sight,)
         if not all(one is None or _is_newer(statement, one) for one in known):
             return False
         if any(_same(statement, one) for one in self.waiting):
             return False
-        if self.newest is None or _is_newer(statement, self.newest):
-            self.newest, self.on_branch = statement, None
         self.waiting = sorted([*self.waiting, statement], key=_order)
         del self.waiting[MAX_WAITING - 1 : -1]
+        if self.newest is not None and not _is_newer(statement, self.newest):
+            return False
+        self.newest, self.on_branch = statement, None
         return True
 
     def judged(self, statement: StoredSight, on_branch: bool) -> bool:
@@ -197,14 +198,10 @@ class Marks:
 
     def take(self, origin: bytes, signed: SignedCheckpoint, now: int) -> bool:
         """Take a head whose lines were verified, received just now; tell whether a witness said something new by it."""
-        news = False
-        for place in self._places.get(origin, {}).values():
-            statement = _statement(place.witness, signed, now)
-            if statement is not None and place.take(statement):
-                news = True
-        if news:
-            self.look_again(origin)
-        return news
+        found = [(place, _statement(place.witness, signed, now)) for place in self._places.get(origin, {}).values()]
+        news = [place.take(statement) for place, statement in found if statement is not None]
+        self.look_again(origin)
+        return any(news)
 
     def look_again(self, origin: bytes) -> None:
         """Have what waits judged: there is more of it, or the branch has grown."""

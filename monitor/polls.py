@@ -212,30 +212,30 @@ class Poller:
             return Outcome.MALFORMED
         news = self._marks.take(target.origin, signed, self._clock.now())
         if await self._monitor.submit(target.origin, response.body):
-            return Outcome.MALFORMED  # a line of a key that we know fails, if not the witness's own
+            return Outcome.MALFORMED
         self._last[target.url] = _Last(response.headers.get("etag"), digest)
         await self._tell_unsigned(target, signed)
         return Outcome.HEARD if news else Outcome.UNCHANGED
 
     def _open(self, target: Target, body: bytes) -> SignedCheckpoint | None:
         """Open what a witness shows; None unless it cosigned a checkpoint of this log, and said when."""
+        log, keys = self._monitor.sites[target.origin].log, [witness.key for witness in target.witnesses]
         try:
-            signed = open_checkpoint(Note.parse(body), [witness.key for witness in target.witnesses])
+            signed = open_checkpoint(Note.parse(body), dict.fromkeys((*log.keys, *keys)))
         except TlogError:
             return None
-        if signed.origin != self._monitor.sites[target.origin].log.origin:
-            return None
-        return signed if any(one.timestamp for one in signed.signatures) else None
+        stated = any(one.timestamp for one in signed.signatures if one.key in keys)
+        return signed if stated and signed.origin == log.origin else None
 
     async def _tell_unsigned(self, target: Target, signed: SignedCheckpoint) -> None:
         """Raise the alarm about a witness that cosigned what the log did not sign: no evidence can be made of it."""
         # SPEC: W-42 It includes the witness cosignatures and the log signatures the witness verified.
         if not self._is_witness:
             return
-        keys = {(key.name, key.id) for key in self._monitor.sites[target.origin].log.keys}
+        keys = self._monitor.sites[target.origin].log.keys
         names = ", ".join(witness.name for witness in target.witnesses)
         subject = f"the witness {names} shows a head "
-        if any((line.name, line.key_id) in keys for line in signed.note.signatures):
+        if any(signed.signed_by(key) for key in keys):
             await self._monitor.clear(WITNESS_CONFLICT, target.origin, subject)
         else:
             await self._monitor.alarm(WITNESS_CONFLICT, target.origin, f"{subject}that the log did not sign")
