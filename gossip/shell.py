@@ -29,7 +29,7 @@ from gossip.canonical import Value, pack
 from gossip.core import Effect, Event, Received, Refuse, Relink, Send, State, Tick, step, wake_ms
 from gossip.core.links import LINKS, Member, choose_links
 from gossip.envelope import MAX_ENVELOPE_BYTES, NONCE_BYTES, Envelope, SeenNonces, open_envelope, peer_id, seal
-from gossip.messages import EvidenceBundle, GetTile, Head, Known, Summary, format_message, parse_message
+from gossip.messages import EvidenceBundle, GetTile, Head, Known, Message, Summary, format_message, parse_message
 from runtime.clock import Clock
 from tlog.errors import FormatError, TlogError
 from tlog.keys import SignerKey, VerifierKey
@@ -129,6 +129,8 @@ class Gossip:
         self.state = state
         self.dropped = 0
         self.busy = dict.fromkeys(BUSY_REASONS, 0)
+        self.overheard: Callable[[bytes, Sequence[Message]], None] = _nobody_listens
+        """Told what a peer said, once that was taken in."""
         self._key = key
         self._id = peer_id(key.verifier_key)
         self._peers: Mapping[bytes, Peer] = {peer.id: peer for peer in peers}
@@ -416,6 +418,8 @@ class Gossip:
         async with self._queues[envelope.sender], self._turn:
             turn, refusals = await self._have_turn(Received(envelope.sender, messages, answer))
         await self._end(turn)
+        if not refusals:
+            self.overheard(envelope.sender, messages)
         return refusals
 
     def _sealed(self, peer: bytes, batch: "Sequence[_Waiting]", in_reply_to: bytes | None) -> tuple[bytes, bytes]:
@@ -588,6 +592,10 @@ def _topic(message: Known) -> tuple[object, ...] | None:
 
 
 _BUSY = (429, 503)
+
+
+def _nobody_listens(_peer: bytes, _messages: Sequence[Message]) -> None:
+    return
 
 
 def _now_ms() -> int:

@@ -1,8 +1,8 @@
 """How a monitor is put together: ``init`` makes its state once, ``serve`` runs it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -15,21 +15,31 @@ from gossip.core import Rules
 from gossip.envelope import peer_id
 from gossip.shell import Gossip, Post
 from monitor.alarms.book import Alarms
+from monitor.alarms.kinds import NOT_BEGUN
 from monitor.allowance import Allowance
 from monitor.app import monitor_app
+from monitor.archive import Archive
 from monitor.arithmetic import explain
-from monitor.config import MonitorSettings, observers_of, read_settings
+from monitor.bootstrap import Beginning, vouchers_of
+from monitor.company import Company
+from monitor.config import MonitorSettings, WatchedLog, observers_of, read_settings
 from monitor.follow import Follower
+from monitor.lookout import Lookout
 from monitor.marks import Marks
-from monitor.metrics import MonitorMetrics
+from monitor.metrics import MonitorMetrics, watch_sentry
+from monitor.mirror import Mirror
 from monitor.node import Monitor, Testifier
 from monitor.polls import Poller, pollers, watch_marks
+from monitor.records import Records
 from monitor.restore import open_mirror, restored
 from monitor.room import Room
+from monitor.scores import Scores
+from monitor.sentry import Sentry
+from monitor.shown import Shown
 from monitor.sights import SightStore
 from monitor.site import Site
 from monitor.sources.kinds import source_of
-from monitor.sources.source import Fetch
+from monitor.sources.source import Fetch, Source
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch
 from monitor.views import Views
@@ -90,8 +100,11 @@ async def _init(settings: MonitorSettings) -> None:
 @asynccontextmanager
 async def open_node(settings: MonitorSettings, drain: trio.Event) -> AsyncIterator[Node]:
     """Open the monitor's state. Its tasks do nothing until somebody runs them."""
-    async with Client() as client:
-        world = World(SystemClock(), client.fetch, partial(post, client))
+    proxies = {watched.vantage.proxy for watched in settings.logs if watched.vantage and watched.vantage.proxy}
+    async with AsyncExitStack() as clients:
+        client = await clients.enter_async_context(Client())
+        through = {proxy: (await clients.enter_async_context(Client(proxy=proxy))).fetch for proxy in sorted(proxies)}
+        world = World(SystemClock(), client.fetch, partial(post, client), through)
         async with open_parts(settings, world) as parts:
             yield _node(settings, parts, drain)
 
@@ -103,6 +116,8 @@ class World:
     clock: Clock
     fetch: Fetch
     post: Post
+    through: Mapping[str, Fetch] = field(default_factory=dict)
+    """Ways to ask through a proxy, by its URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,7 @@ class Parts:
     gossip: Gossip
     metrics: Metrics
     watchers: tuple[Callable[[], Awaitable[NoReturn]], ...]
+    sentry: Sentry
     bearers: tuple[Bearer, ...] = ()
     tip_offs: tuple[TipOffs, ...] = ()
     pollers: tuple[Poller, ...] = ()
@@ -143,11 +159,17 @@ async def _assembled(
     store = MonitorStore(database)
     alarms = Alarms(database, world.clock)
     await alarms.load()
+    scores, archive = Scores(database), Archive(database, settings.archive)
+    await archive.load()
+    await scores.load(world.clock.now_ms())
+    names = {named.peer.id: named.name for named in settings.peers}
+    shown = Shown(archive, world.clock, trio.current_time, names)
+    shown.stated = lambda name, time: scores.stated(name, time, world.clock.now_ms())
     observer = FileSigner(settings.observer_key)
     testifier = Testifier(settings.peer_key, settings.vantage)
     folder = data / EVIDENCE_NAME
     marks = Marks(SightStore(database), settings.liars)
-    monitor = Monitor(store, alarms, marks, register, observer, world.clock, folder, counted.ignored, testifier)
+    monitor = Monitor(store, alarms, shown, marks, register, observer, world.clock, folder, counted.ignored, testifier)
     branches = {stored.origin: stored for stored in await store.branches()}
     rules = _rules(settings)
     state = restored(
@@ -163,28 +185,63 @@ async def _assembled(
     room = Room()
     for watched in settings.logs:
         stored = branches.get(watched.log.origin)
-        mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes)
+        mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes, watched.start)
         mirrors.callback(mirror.close)
         fetch = fetch_file if watched.url.startswith(SCHEME) else world.fetch
         allowance = Allowance(fetch, world.clock, watched.parallel, watched.requests_per_second)
         source = source_of(watched.kind, watched.url, allowance.fetch)
-        follower = Follower(watched.log.id, mirror, source, gossip.dispatch, allowance, room)
+        begin = _beginning(settings, watched, mirror, source, monitor)
+        follower = Follower(watched.log.id, mirror, source, gossip.dispatch, allowance, room, begin=begin)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
     bearers = tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses)
     await marks.load(monitor)
     polls = pollers(settings, marks, monitor, world.fetch, world.clock)
+    company = Company(monitor, names, trio.current_time())
+    gossip.overheard = lambda peer, messages: company.overhear(peer, messages, trio.current_time())
+    lookouts = _lookouts(settings, world, monitor)
+    sentry = Sentry(settings, monitor, archive, scores, company, lookouts, world.clock)
     counted.watch(monitor, bearers)
     watch_marks(metrics, monitor, polls)
+    watch_sentry(metrics, sentry)
     return Parts(
         world,
         monitor,
         gossip,
         metrics,
         (database.wait_failed, register.wait_lost),
+        sentry,
         bearers,
         tuple(TipOffs(one, monitor, world.fetch) for one in settings.witnesses),
         polls,
     )
+
+
+def _beginning(
+    settings: MonitorSettings, watched: WatchedLog, mirror: Mirror, source: Source, monitor: Monitor
+) -> Beginning:
+    """Prepare to begin where ``start`` says."""
+    operators = {peer.observer: peer.operator for peer in settings.peers if peer.observer is not None}
+    stated = vouchers_of(monitor.ledger, watched.log.origin, operators)
+
+    async def waits(why: str) -> None:
+        if why:
+            await monitor.alarm(NOT_BEGUN, watched.log.id, "its start", why)
+        else:
+            await monitor.clear(NOT_BEGUN, watched.log.id)
+
+    return Beginning(watched.start, mirror, source, stated, settings.liars + 1, waits)
+
+
+def _lookouts(settings: MonitorSettings, world: World, monitor: Monitor) -> tuple[Lookout, ...]:
+    """Make the second ways to those logs that have one. Proofs of what is seen there are looked for there, too."""
+    found: list[Lookout] = []
+    for watched in settings.logs:
+        if watched.vantage is not None:
+            fetch = world.through[watched.vantage.proxy] if watched.vantage.proxy else world.fetch
+            source = source_of(watched.kind, watched.vantage.url, fetch)
+            monitor.sites[watched.log.id].elsewhere = source
+            found.append(Lookout(watched.log.origin, source, monitor, world.clock))
+    return tuple(found)
 
 
 def _rules(settings: MonitorSettings) -> Rules:
@@ -205,6 +262,8 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
     monitor, gossip = parts.monitor, parts.gossip
     views = Views(monitor, settings.peers, {watched.log.id: watched.url for watched in settings.logs})
 
+    records = Records(settings, parts.sentry.archive, parts.sentry.scores, parts.world.clock)
+
     async def problems() -> Sequence[str]:
         return monitor.problems()
 
@@ -214,7 +273,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
 
     return Node(
         vkey=monitor.observer.vkey.format(),
-        app=monitor_app(settings.name, monitor, views, parts.world.clock),
+        app=monitor_app(settings.name, monitor, views, parts.world.clock, records=records),
         operator_app=Starlette(routes=operator_routes(parts.metrics, problems, version_document())),
         tasks=(
             partial(
@@ -225,6 +284,8 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 *(bearer.run for bearer in parts.bearers),
                 *(partial(tips.run, settings.poll_interval) for tips in parts.tip_offs),
                 monitor.marks.run,
+                parts.sentry.run,
+                *(partial(lookout.run, settings.poll_interval) for lookout in parts.sentry.lookouts),
                 *(partial(poller.run, settings.witness_interval) for poller in parts.pollers),
                 reachable=settings.reachable,
             ),

@@ -210,7 +210,7 @@ class Archive:
 
     def saw(self, who: str, signed: SignedCheckpoint, now_ms: int) -> None:
         """Note that somebody showed a head, with these verified signatures."""
-        place = _Place(signed.origin, signed.size, signed.root_hash, _rest(signed.checkpoint))
+        place = _place(signed)
         run = self._runs.get((place.origin, who))
         if run is not None and run.place == place:
             self.again(who, place.origin, now_ms)
@@ -236,6 +236,11 @@ class Archive:
         """Since when somebody has shown the head that they showed last."""
         run = self._runs.get((origin, who))
         return None if run is None else run.first_ms
+
+    def is_last(self, who: str, signed: SignedCheckpoint) -> bool:
+        """Tell whether this is the head that somebody showed last."""
+        run = self._runs.get((signed.origin, who))
+        return run is not None and run.place == _place(signed)
 
     async def flush(self) -> None:
         """Write down what was noted. It is not cancelled once begun."""
@@ -301,6 +306,25 @@ class Archive:
                 select(SAMPLE).where(chosen, SAMPLE.c.at_ms.in_(last)).order_by(SAMPLE.c.at_ms)
             )
             return [Sample(*row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def newest_sample(self, origin: str) -> Sample | None:
+        """The last sample of a log."""
+        ends = await self.ends(origin, 0)
+        return ends[-1] if ends else None
+
+    async def ends(self, origin: str, since_ms: int) -> list[Sample]:
+        """The first and the last sample of a log since a time: none, one, or two."""
+
+        async def work(connection: AsyncConnection) -> list[Sample]:
+            chosen = select(SAMPLE).where(SAMPLE.c.origin == origin, SAMPLE.c.at_ms >= since_ms).limit(1)
+            found = [
+                Sample(*row)
+                for order in (SAMPLE.c.at_ms, SAMPLE.c.at_ms.desc())
+                for row in await connection.execute(chosen.order_by(order))
+            ]
+            return found[:1] if found[:1] == found[1:] else found
 
         return await self._database.read(work)
 
@@ -443,6 +467,10 @@ async def _forget(connection: AsyncConnection, before_ms: int) -> None:
         await connection.execute(delete(HEAD).where(HEAD.c.number.in_(some)))
 
 
+def _place(signed: SignedCheckpoint) -> _Place:
+    return _Place(signed.origin, signed.size, signed.root_hash, b"\n".join(signed.checkpoint.extensions))
+
+
 def _lines(signed: SignedCheckpoint, now_ms: int) -> Iterator[_Line]:
     for one in signed.signatures:
         key = f"{one.line.name}+{one.line.key_id.hex()}"
@@ -452,10 +480,6 @@ def _lines(signed: SignedCheckpoint, now_ms: int) -> Iterator[_Line]:
 def _signature_line(key: str, body: bytes) -> SignatureLine:
     name, _, key_id = key.rpartition("+")
     return SignatureLine(name, bytes.fromhex(key_id), body)
-
-
-def _rest(checkpoint: Checkpoint) -> bytes:
-    return b"\n".join(checkpoint.extensions)
 
 
 def _extensions(rest: bytes) -> tuple[bytes, ...]:

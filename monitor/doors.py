@@ -19,6 +19,7 @@ from gossip.core import EvidenceShown, Log, MissingTile, OpeningShown, Statement
 from gossip.core.ledger import timestamped
 from gossip.messages import MAX_SIGNATURE_LINES
 from gossip.shell import SMALL_BYTES
+from monitor.archive import CLIENT
 from monitor.certificates import claim
 from monitor.core import Verdict, View, judge
 from monitor.node import Monitor
@@ -109,7 +110,7 @@ class Doors:
         if opening is not None and signed.size > self.monitor.branch(origin).size:
             await self.monitor.gossip.dispatch(OpeningShown(origin, signed.raw, opening))
         if not await self._is_settled(origin, signed):
-            refusals = await self.monitor.submit(origin, signed.raw)
+            refusals = await self.monitor.submit(origin, signed.raw, CLIENT)
             if refusals:
                 return refusal(400, refusals[0])
         return await self._view(origin, signed)

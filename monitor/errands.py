@@ -121,8 +121,18 @@ class Errands:
         return None
 
     async def _proof_from_log(self, site: Site, old_size: int, head: TreeHead) -> Candidate | None:
-        tiles = {tile: await site.source.tile(tile) for tile in tiles_to_prove(old_size, head.size)}
-        return await trio.to_thread.run_sync(proof_from_tiles, old_size, head, tiles)
+        """Make a proof of the tiles that the log serves us, or else of those it serves another vantage."""
+        for source in (site.source, site.elsewhere):
+            try:
+                tiles = (
+                    {tile: await source.tile(tile) for tile in tiles_to_prove(old_size, head.size)} if source else {}
+                )
+            except NotServed:
+                continue
+            found = await trio.to_thread.run_sync(proof_from_tiles, old_size, head, tiles) if tiles else None
+            if found is not None:
+                return found
+        return None
 
     def _branch(self, origin: bytes) -> Branch:
         return self._gossip.state.branch(origin)

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from functools import partial
 
 from gossip.core import Ignored
+from monitor.alarms.kinds import KINDS
 from monitor.node import Monitor
+from monitor.sentry import Sentry
 from monitor.site import Site
 from monitor.witnesses import Bearer
 from runtime.metrics import Metrics
@@ -96,3 +98,32 @@ def _testimony(monitor: Monitor, origin: bytes) -> float:
 
 def _alarms(monitor: Monitor, origin: str) -> float:
     return len(monitor.alarms.about(origin))
+
+
+def watch_sentry(metrics: Metrics, sentry: Sentry) -> None:
+    """Show the open alarms by kind, and what found no room."""
+    alarms = sentry.monitor.alarms
+    metrics.measured(
+        "monitor_alarms",
+        "Alarms that are open, by kind",
+        ["kind"],
+        lambda: [((kind,), float(sum(key.kind == kind for key in alarms.open()))) for kind in KINDS],
+    )
+    metrics.counted(
+        "monitor_alarms_without_room",
+        "Alarms that were not raised because too many of their kind about the same log are open",
+        [],
+        lambda: [((), float(alarms.refused))],
+    )
+    metrics.counted(
+        "monitor_sightings_without_room",
+        "Heads shown by peers and clients that were not archived",
+        [],
+        lambda: [((), float(sentry.archive.dropped))],
+    )
+    metrics.measured(
+        "monitor_vantage_unexplained_seconds",
+        "How long a tree seen from elsewhere has not been explained",
+        ["origin"],
+        lambda: [((one.origin,), float(one.unexplained_seconds() or 0)) for one in sentry.lookouts],
+    )

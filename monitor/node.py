@@ -76,6 +76,7 @@ from monitor.alarms.kinds import (
     LOG_UNREACHABLE,
     MIRROR_FULL,
     WITNESS_CONFLICT,
+    WRONG_CHAIN,
 )
 from monitor.archive import LOG
 from monitor.core import MAX_AHEAD_SECONDS, UNREACHABLE_SECONDS
@@ -237,6 +238,8 @@ class Monitor:
             return
         site.reached = now
         await self.clear(LOG_UNREACHABLE, origin)
+        for sentence in site.source.complaints():
+            await self.alarm(WRONG_CHAIN, origin, sentence)
         refusals = await self.submit(origin, note, LOG)
         if refusals:
             await self.alarm(BAD_CHECKPOINT, origin, "its checkpoint", refusals[0])
@@ -349,6 +352,8 @@ class Monitor:
 
     def _remember(self, origin: bytes, signed: SignedCheckpoint, via: bytes | None) -> None:
         now_ms = self._clock.now_ms()
+        if via is not None:
+            self.shown.head(signed, via)
         head = StoredHead(self._name(origin), signed.size, signed.root_hash, signed.raw, via, now_ms, settled=False)
         self.notebook.remember(head)
 

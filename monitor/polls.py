@@ -19,6 +19,7 @@ from urllib.parse import quote
 import trio
 
 from monitor.alarms.kinds import WITNESS_CONFLICT
+from monitor.archive import witness_who
 from monitor.config import MonitorSettings
 from monitor.marks import Marks, Outcome
 from monitor.node import Monitor
@@ -194,6 +195,7 @@ class Poller:
             case 200:
                 return await self._read(target, response)
             case 304 if last is not None and last.tag:
+                self._shown_again(target)
                 return Outcome.UNCHANGED
             case 404 | 410:
                 # SPEC: W-43 404 if nothing was ever cosigned for that log.
@@ -206,16 +208,24 @@ class Poller:
         last = self._last.get(target.url)
         if last is not None and last.digest == digest:
             last.tag = response.headers.get("etag")
+            self._shown_again(target)
             return Outcome.UNCHANGED
         signed = self._open(target, response.body)
         if signed is None:
             return Outcome.MALFORMED
         news = self._marks.take(target.origin, signed, self._clock.now())
-        if await self._monitor.submit(target.origin, response.body):
-            return Outcome.MALFORMED
+        if await self._monitor.submit(target.origin, response.body, self._who(target)):
+            return Outcome.MALFORMED  # a line of a key that we know fails, if not the witness's own
         self._last[target.url] = _Last(response.headers.get("etag"), digest)
         await self._tell_unsigned(target, signed)
         return Outcome.HEARD if news else Outcome.UNCHANGED
+
+    def _who(self, target: Target) -> str:
+        """Whom the archive says to have shown this: the witness, by the name of its keys, or the distributor."""
+        return witness_who(target.witnesses[0].key.name) if self._is_witness else f"distributor {self.name}"
+
+    def _shown_again(self, target: Target) -> None:
+        self._monitor.shown.again(self._monitor.sites[target.origin].log, self._who(target))
 
     def _open(self, target: Target, body: bytes) -> SignedCheckpoint | None:
         """Open what a witness shows; None unless it cosigned a checkpoint of this log, and said when."""

@@ -19,6 +19,8 @@ class Site:
     mirror: Mirror
     source: Source
     follower: Follower
+    elsewhere: Source | None = None
+    """The second way to the log, if there is one."""
     confirmed: int | None = None
     began: int | None = None
     reached: int | None = None

@@ -1,10 +1,11 @@
-"""Signs testimony with the peer key: the one thing besides envelopes that this key signs.
+"""Signs testimony and documents with the peer key: what this key signs besides envelopes.
 
-The two cannot be taken for each other: what is signed begins with ``sameview/gossip/v1`` and a zero byte there, and
-with the first line of a testimony here.
+None can be taken for another: what is signed begins with ``sameview/gossip/v1`` and a zero byte for an envelope, with
+the first line of a testimony, or with ``DSSEv1`` and the type of a document.
 """
 
 from gossip.testimony import Testimony
+from tlog.dsse import DocumentSignature, SignedDocument, signed_bytes
 from tlog.keys import KeyType, SignerKey
 from tlog.note import Note, message_to_sign, signature_line
 
@@ -18,3 +19,13 @@ def sign_testimony(testimony: Testimony, key: SignerKey) -> bytes:
     signature = key.sign(message)
     vkey.verify(message, signature)
     return Note(text, (signature_line(vkey, 0, signature),)).format()
+
+
+def sign_document(payload_type: str, payload: bytes, key: SignerKey) -> bytes:
+    """Sign a JSON document as DSSE says, and verify it before anybody gets it."""
+    if key.type is not KeyType.ED25519:
+        raise AssertionError("documents are signed with a peer key")
+    signature = key.sign(signed_bytes(payload_type, payload))
+    document = SignedDocument(payload_type, payload, (DocumentSignature(key.verifier_key.id.hex(), signature),))
+    document.verify(key.verifier_key, payload_type)
+    return document.format()

@@ -23,7 +23,6 @@ from monitor.alarms.kinds import (
     WITNESS_LAG,
 )
 from monitor.limits import AlarmLimits
-from monitor.marks import WitnessSight
 
 DAY_SECONDS = 86_400
 HOUR_SECONDS = 3600
@@ -72,6 +71,14 @@ class LogFacts:
     growth: Growth | None = None
     vantage: int | None = None
     """Seconds since another vantage showed a head that is not explained yet; 0 where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """When a witness stated the newest head of one log that lies on our branch; None if it was looked for in vain."""
+
+    witness: str
+    time: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +203,7 @@ def findings(facts: Facts, limits: AlarmLimits) -> list[Finding]:
     return found
 
 
-def witness_facts(sights: Mapping[str, Sequence[WitnessSight]]) -> list[WitnessFacts]:
+def witness_facts(sights: Mapping[str, Sequence[Sight]]) -> list[WitnessFacts]:
     """Compare, log by log, what each witness was seen to cosign last with what the others were."""
     behind: dict[str, dict[str, int | None]] = {}
     for origin, of_log in sights.items():
@@ -295,14 +302,13 @@ def _peer_lag(peer: PeerFacts, facts: Facts, limits: AlarmLimits) -> Finding:
     return Finding(key, late, detail, since=peer.behind)
 
 
-def _newest(sights: Sequence[WitnessSight]) -> dict[str, int | None]:
-    """The newest time that each witness stated; None if it was looked for in vain. A convicted one counts no more."""
+def _newest(sights: Sequence[Sight]) -> dict[str, int | None]:
+    """The newest time that each witness stated, under whatever key; None if it was looked for in vain."""
     newest: dict[str, int | None] = {}
     for sight in sights:
-        looked_for = sight.polled and any(sight.outcomes.values())
-        if not sight.convicted and (sight.time is not None or looked_for):
-            known = newest.get(sight.party)
-            newest[sight.party] = sight.time if known is None else max(known, sight.time or known)
+        known = newest.get(sight.witness)
+        if known is None or (sight.time is not None and sight.time > known):
+            newest[sight.witness] = sight.time
     return newest
 
 
