@@ -82,7 +82,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            utc=utc, age=age, span=span, grouped=grouped, counted=counted, breakable=breakable
+            utc=utc, age=age, span=span, grouped=grouped, counted=counted, breakable=breakable, prose=prose
         )
         self._environment.globals.update(asset=paths.__getitem__, **functions)
 
@@ -117,6 +117,12 @@ def answer(request: Request, content: Rendered, kind: str, headers: Mapping[str,
 def breakable(text: str) -> Markup:
     """A long name, which may be broken where a reader would."""
     return Markup("<wbr>").join(_SEAMS.split(printable(text)))
+
+
+def prose(text: str) -> Markup:
+    """A sentence in which commands stand between backticks."""
+    parts = [Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(text.split("`"))]
+    return Markup("").join(parts)
 
 
 def _harmless(value: object) -> object:
