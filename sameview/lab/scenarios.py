@@ -101,6 +101,12 @@ async def freeze(stage: Stage) -> None:
     stage.check("the other monitors have no reason to", not elsewhere)
     await _nobody_is_convicted(stage)
     stage.say("for silence proves nothing: the log may be broken, or the network. That is why it is an alarm")
+    stage.step(f"But {_name(DECEIVED)} testifies, signed by its own key, and has told the others")
+    stage.narrator.note(await stage.testimony(HONEST[0], DECEIVED, "freeze.tlog-testimony"))
+    testified = await stage.sameview("verify", "testimony", "freeze.tlog-testimony", "--vkey", f"@{DECEIVED}-peer.vkey")
+    stage.check(
+        "a fresh process verified the testimony offline: who waits for which tree, and since when", not testified
+    )
     stage.step("The freeze ends")
     await stage.lie(DECEIVED, "thaw")
     await stage.wait_verified(size, (DECEIVED,))
@@ -111,6 +117,7 @@ async def freeze(stage: Stage) -> None:
 async def private_fork(stage: Stage) -> None:
     size = await stage.grow(LATER_ENTRIES)
     await stage.wait_verified(size)
+    await _view_is_shared(stage)
     stage.step("The log lies to one client: no monitor ever sees this tree, and no witness signs it")
     lie = {"at": FORK_AT, "size": FORK_SIZE, "entry": BACK_DOOR}
     note = await stage.lie(CLIENT, "fork", lie)
@@ -126,12 +133,22 @@ async def private_fork(stage: Stage) -> None:
         "whole subtree around it: one of 64 entries, and nobody can tell which"
     )
     asked = SystemClock().now_ms()
-    code = await stage.sameview(
-        "ask", "--policy", "monitors.txt", "--proof", "client.tlog-proof", "--entry", "client.entry"
-    )
+    question = ("ask", "--policy", "monitors.txt", "--proof", "client.tlog-proof", "--entry", "client.entry")
+    code = await stage.sameview(*question, "--out", "client.tlog-view")
     stage.check("the client is told of the fork, with exit code 1", code == 1)
+    refused = await stage.sameview("verify", "view", "client.tlog-view", "--policy", "monitors.txt") == 1
+    stage.check("and no view that it can show to anybody says that others see this tree", refused)
     stage.step("One question was enough: the monitors have the log's signature under a tree that is not theirs")
     await stage.convicted_by_all(stage.log_vkeys, asked, "the log")
+
+
+async def _view_is_shared(stage: Stage) -> None:
+    stage.step("A client that is shown the honest tree asks the monitors whether they see it too")
+    stage.keep("honest.checkpoint", await stage.checkpoint())
+    question = ("ask", "honest.checkpoint", "--policy", "monitors.txt", "--out", "honest.tlog-view")
+    stage.check("they do, and two of three suffice", await stage.sameview(*question) == 0)
+    code = await stage.sameview("verify", "view", "honest.tlog-view", "--policy", "monitors.txt")
+    stage.check("a fresh process verified offline what they answered: the client can show it to anybody", code == 0)
 
 
 async def lying_witness(stage: Stage) -> None:

@@ -62,6 +62,14 @@ class Alarm(msgspec.Struct):
     cleared_ms: int | None
 
 
+class Testimony(msgspec.Struct):
+    """What a monitor says that a log withholds."""
+
+    origin: str
+    peer: str | None
+    note: str
+
+
 class _FirstShown(msgspec.Struct):
     first_shown_ms: int | None
 
@@ -204,6 +212,21 @@ class Stage:
             return not await self.alarms(monitor)
 
         await self.until(cleared, f"{monitor} to clear its alarms about {self.origin}")
+
+    async def testimony(self, monitor: str, witness: str, file: str) -> bytes:
+        """Wait until a monitor holds what another one testified, and write it into a file."""
+        held: list[bytes] = []
+
+        async def told() -> bool:
+            raw = await self.read(f"{self.plan.url(monitor)}/v1/testimony")
+            found = msgspec.json.decode(raw, type=dict[str, list[Testimony]])["testimony"]
+            held.extend(
+                one.note.encode() for one in found if (one.origin, one.peer) == (self.origin, monitor_name(witness))
+            )
+            return bool(held)
+
+        await self.until(told, f"{monitor} to hold testimony of {witness} about {self.origin}")
+        return self.keep(file, held[0]).read_bytes()
 
     # Verdicts.
 
