@@ -35,6 +35,13 @@ TOLERANCE = 0.15
 
 HOSTILE = 1 / 3
 LOSS = 0.2
+EXCHANGE_ENVELOPES = 4  # until a fork is found out by anti-entropy: summary, digest, request, head
+EXCHANGE_LOSS = 1 - (1 - LOSS) ** (1 / EXCHANGE_ENVELOPES)
+ABOUT_LOSS = (
+    "The reference draws its loss once for an exchange; here each of the four envelopes of one may be lost, and 0.2 "
+    "leaves 41 of a hundred exchanges instead of 80. The rows with a loss of 0.054, at which 80 succeed, compare alike "
+    "with alike. Over TCP nothing is lost for good."
+)
 
 # Seconds: detection p50 and p99, then everybody p50 and p99, as computed before this program was written.
 REFERENCE: dict[Setting, tuple[float, float, float | None, float | None]] = {
@@ -48,6 +55,8 @@ REFERENCE: dict[Setting, tuple[float, float, float | None, float | None]] = {
     Setting(10, HOSTILE, LOSS, pushes=False): (6.0, 39, None, None),
     Setting(100, pushes=False): (3.2, 10.2, None, None),
     Setting(100, HOSTILE, LOSS, pushes=False): (7.3, 33, None, None),
+    Setting(10, HOSTILE, EXCHANGE_LOSS, pushes=False): (6.0, 39, None, None),
+    Setting(100, HOSTILE, EXCHANGE_LOSS, pushes=False): (7.3, 33, None, None),
 }
 # What has to hold, in the same order; None where nothing was promised.
 TARGETS: dict[Setting, tuple[float | None, float | None, float | None, float | None]] = {
@@ -93,7 +102,11 @@ def detections(effort: Effort) -> dict[str, object]:
         if runs:
             found = _in_processes(partial(_detection, setting), range(SEED, SEED + runs))
             rows.append(_row(setting, found))
-    return {"rows": rows, "links_ms": "20 to 150, one delay a link; an envelope that is lost stays lost"}
+    return {
+        "rows": rows,
+        "loss_without_pushes": ABOUT_LOSS,
+        "links_ms": "20 to 150, one delay a link; an envelope that is lost stays lost",
+    }
 
 
 def _detection(setting: Setting, seed: int) -> Detection:
@@ -112,7 +125,7 @@ def _row(setting: Setting, found: Sequence[Detection]) -> dict[str, object]:
     return {
         "monitors": setting.monitors,
         "hostile": round(setting.hostile, 2),
-        "loss": setting.loss,
+        "loss": round(setting.loss, 3),
         "pushes": setting.pushes,
         "runs": len(found),
         **{
