@@ -182,6 +182,7 @@ peer_key = "{stem}-peer.key"
 observer_key = "{stem}-observer.key"
 policy = "policy.txt"
 poll_interval = 0.5
+witness_interval = 2.0
 gossip_interval = 1.0
 unserved_seconds = 3.0
 """

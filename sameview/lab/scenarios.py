@@ -10,6 +10,7 @@ import trio
 from runtime.clock import SystemClock
 from sameview.lab import federation
 from sameview.lab.federation import DECEIVED, FRONT, LIAR, MONITORS, monitor_name
+from sameview.lab.silence import silent_witnesses
 from sameview.lab.stage import Stage
 from tlog.evidence import EvidenceType
 from tlog.note import Note
@@ -225,6 +226,7 @@ def _log_vkey_file(stage: Stage) -> str:
 
 SCENARIOS: Mapping[str, tuple[Scenario, str]] = {
     "honest": (honest, "nobody lies, nobody is convicted"),
+    "silent-witnesses": (silent_witnesses, "two of three witnesses answer nobody for a while"),
     "split-same-size": (split_same_size, "two trees of one size"),
     "split-sizes": (split_sizes, "two trees of different sizes"),
     "rollback": (rollback, "a log that takes back what it signed"),

@@ -10,7 +10,7 @@ import pytest
 
 SECONDS = 480  # the demo itself takes less than a minute on two idle cores; under coverage on a busy machine, more
 
-NO_EVIDENCE = ("honest", "freeze")
+NO_EVIDENCE = ("honest", "silent-witnesses", "freeze")
 
 # Whose evidence a scenario ends in: what it may be, and the file that holds the vkey of the accused.
 EVIDENCE = (
