@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 
 import trio
 
+from monitor.room import USUAL_BYTES
 from monitor.sources.source import Fetch
 from runtime.client import Failure, FetchError, Response
 from runtime.clock import Clock
@@ -18,7 +19,6 @@ from runtime.clock import Clock
 MAX_REST_SECONDS = 86_400.0  # who wants to be left alone for longer is asked once a day whether that still holds
 FIRST_REST_SECONDS = 1.0  # after a 429 that names no time; doubles up to the longest
 LONGEST_REST_SECONDS = 60.0
-USUAL_BYTES = 256 * 1024  # a bundle of entries of a kilobyte
 GROWTH = 8  # of what is expected, where an answer was larger
 MAX_DATE_CHARACTERS = 64
 

@@ -19,7 +19,6 @@ Take = Callable[[EntryBundle, Served], Awaitable[bool]]
 """Takes a bundle; False says that no more are wanted."""
 
 AHEAD = 2  # bundles on their way or waiting, for each request at once: one slow answer does not idle the others
-SHARES = 4  # of the room: beyond the first of these nobody takes more than one bundle at a time
 
 
 class _Part:
@@ -71,7 +70,8 @@ class Download:
                     self._room.give_back(parts.popleft().room)
                 fetches.cancel_scope.cancel()
         finally:
-            self._room.give_back(sum(part.room for part in parts))
+            for part in parts:
+                self._room.give_back(part.room)
         if failure is not None:
             self._requests.total_tokens = 1
             raise failure
@@ -80,10 +80,10 @@ class Download:
         self, parts: deque[_Part], bundles: Iterator[EntryBundle], get: Get, fetches: trio.Nursery
     ) -> bool:
         """Keep as many requests under way as there may be; tell whether there is anything to wait for."""
-        room = min(self._allowance.expected_bytes, self._room.total)
-        while len(parts) < AHEAD * self._requests.total_tokens:
-            held = sum(part.room for part in parts)
-            if parts and (held + room > self._room.total // SHARES or not self._room.take_now(room)):
+        room = self._allowance.expected_bytes
+        most = min(AHEAD * self._requests.total_tokens, self._room.share(room))
+        while len(parts) < most:
+            if parts and not self._room.take_now(room):
                 break
             bundle = next(bundles, None)
             if bundle is None:

@@ -100,7 +100,7 @@ class Follower:
         """Make this the head to follow to."""
         self._newest = signed
         self._wanted.set()
-        self._growth.stop_at(signed.size)
+        self._growth.make_way_for(signed.size)
 
     @property
     def progress(self) -> Progress | None:

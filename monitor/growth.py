@@ -49,10 +49,11 @@ class Growth:
         self._saved = 0.0
         self._saving: trio.Event | None = None
 
-    def stop_at(self, size: int) -> None:
-        """Go no further than this, if that is not too late."""
-        if self._mirror.draft_size <= size < self._until:
-            self._until = self._mirror.draft_size
+    def make_way_for(self, size: int) -> None:
+        """Stop if this size is reached sooner than the one that is being grown to, even from the beginning."""
+        draft = self._mirror.draft_size
+        if size < self._until and (draft <= size or size < self._until - draft):
+            self._until = draft
 
     async def to(self, size: int) -> bool:
         """Bring the draft to a size; tell whether it came that far, or was stopped.
