@@ -93,8 +93,8 @@ async def test_what_is_ahead_of_the_branch_counts_once_the_branch_is_there(tmp_p
     async with watching(tmp_path, log) as one:
         await one.poll()
         log.add(4)
-        for witness in (W1, W2):
-            mark = await hear(one, log, witness, START - 20, 9)
+        await hear(one, log, W1, START - 20, 9)
+        mark = await hear(one, log, W2, START - 20, 9)
         assert (mark.time, sight(mark, "w1").on_branch, sight(mark, "w1").stated) == (START - 100, None, START - 20)
         log.publish(time=START - 30)
         await one.poll()
@@ -141,7 +141,8 @@ async def test_only_a_conviction_moves_it_back(tmp_path: Path) -> None:
         assert (await hear(one, log, W2, START - 20)).time == START - 20
         other = replace(log.head(7), root_hash=log.head(3).root_hash)
         notes = [log.sign(7, [W1], time=START - 90), log.sign(head=other, witnesses=[W1], time=START - 80)]
-        evidence = cosigner_same_size(*(open_checkpoint(note, KEYS) for note in notes), W1.verifier_key)
+        first, second = (open_checkpoint(note, KEYS) for note in notes)
+        evidence = cosigner_same_size(first, second, W1.verifier_key)
         await one.monitor.gossip.dispatch(EvidenceShown(evidence.format()))
         mark = one.monitor.marks.current(ID)
         assert (mark.time, mark.margin, sight(mark, "w1").convicted) == (START - 100, 0, True)
