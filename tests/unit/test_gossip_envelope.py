@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossip.canonical import MAX_DEPTH, Value, pack, unpack
+from gossip.canonical import MAX_DEPTH, MAX_UNCOUNTED_BYTES, MAX_VALUES, Value, pack, unpack
 from gossip.envelope import (
     MAX_CLOCK_DISTANCE_MS,
     MAX_ENVELOPE_BYTES,
@@ -92,6 +92,23 @@ def test_other_spellings_and_bombs_are_refused(data: bytes) -> None:
 
 def test_nesting_is_allowed_as_deep_as_envelopes_are() -> None:
     assert unpack(b"\x91" * MAX_DEPTH + b"\x01") == ((((((1,),),),),),)
+
+
+SPELLINGS: list[Value] = [-1, -33, -129, -(2**31), -(2**40), 1, 200, 2**16 - 1, 2**30, 2**60, None, True, "x", "x" * 40]
+SPELLINGS += [b"", b"\x91" * 200, b"\x91" * 300, b"\x91" * 70_000, ["x" * 255], [1] * 15, [1] * 17]
+
+
+def test_as_many_values_as_there_may_be_are_read_and_one_more_is_not() -> None:
+    """Whatever their spelling: what is in bytes and text does not count."""
+    inside = sum(len(one) for one in SPELLINGS if isinstance(one, list))
+    left = MAX_VALUES - len(SPELLINGS) - inside - 2
+    rows: list[Value] = [[0] * 4000 for _ in range(left // 4001)]
+    last: Value = [0] * (left % 4001 - 1)
+    full: Value = [*SPELLINGS, [*rows, last]]
+    assert len(pack(full)) > MAX_UNCOUNTED_BYTES
+    assert pack(unpack(pack(full))) == pack(full)
+    with pytest.raises(FormatError, match="too many"):
+        unpack(pack([*SPELLINGS, [*rows, last], 0]))
 
 
 def test_an_envelope_comes_back_as_it_was_sealed() -> None:
