@@ -1,5 +1,7 @@
 """How times, ages and numbers are told to people, on pages and in the terminal alike."""
 
+import shlex
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
@@ -28,6 +30,22 @@ def grouped(number: int) -> str:
     return f"{number:,}"
 
 
-def counted(number: int, what: str) -> str:
-    """So many of something: ``1 log``, ``2 logs``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """So many of something: ``1 log``, ``2 logs``, ``2 entries``."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+def shell(words: Iterable[str]) -> str:
+    """A command to be pasted into a shell, whoever chose its words."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    # What cannot be seen cannot be checked either. Bash and zsh read this; nothing in it is special to them.
+    return "$'" + "".join(one if one.isascii() and one.isalnum() else _escaped(one) for one in word) + "'"
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

@@ -4,10 +4,12 @@ Times are Unix milliseconds unless the name says otherwise, hashes are base64 as
 Nothing here depends on when it is looked at: ages are for whoever shows them, with a clock of their own.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
-from runtime.wording import counted
+from runtime.wording import counted, shell
 
 
 class Agreement(StrEnum):
@@ -46,6 +48,22 @@ class Sight:
     size: int | None
     time_ms: int | None
     counts: bool = False
+
+    def beside(self, size: int) -> str:
+        """How it relates to a branch of this size: ``same``, ``-5``, ``+5``, ``ahead``, ``other`` or ``none``."""
+        match self.agreement:
+            case Agreement.SAME:
+                return "same"
+            case Agreement.OLDER:
+                return f"-{size - (self.size or 0):,}"
+            case Agreement.NEWER:
+                return f"+{self.size - size:,}" if self.size is not None and self.size > size else "ahead"
+            case Agreement.CONTRADICTS:
+                return "other"
+            case Agreement.UNHEARD:
+                return "none"
+            case _:
+                assert_never(self.agreement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +159,19 @@ class EvidenceView:
     path: str
     file: str
     command: str
+    names_origin: bool = False
+    """Whether the command has to name the log's origin, because the accused key is called otherwise."""
     policy_path: str | None = None
     policy_file: str | None = None
     """Where the command needs a policy."""
+
+
+def verify_command(file: str, accused: str, origin: str | None, policy_file: str | None) -> str:
+    """The command that verifies evidence, to be pasted into a shell: every word that others chose is quoted."""
+    words = ["sameview", "verify", "evidence", file, "--vkey", accused]
+    words += [] if origin is None else ["--origin", origin]
+    words += [] if policy_file is None else ["--policy", policy_file]
+    return shell(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +205,12 @@ class Overview:
     alarms: tuple[AlarmView, ...]
     cleared: tuple[AlarmView, ...]
     evidence: tuple[EvidenceView, ...]
+
+    @property
+    def witnesses(self) -> list[str]:
+        """The witnesses of the logs that are shown, those of most logs first."""
+        counts = Counter(sight.name for log in self.logs for sight in log.witnesses)
+        return sorted(counts, key=lambda name: (-counts[name], name))
 
     @property
     def convicts(self) -> bool:

@@ -1,6 +1,5 @@
 """Puts the overview together, of what the monitor has in memory and of its lists of alarms and evidence."""
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from monitor.page.document import (
     Totals,
     Verdict,
     Watermark,
+    verify_command,
 )
 from monitor.site import Site
 from monitor.store import StoredEvidence
@@ -172,9 +172,12 @@ class Overviews:
 
     def _evidence(self, one: StoredEvidence) -> EvidenceView:
         id_hex = one.id.hex()
-        name = f"{id_hex}.tlog-evidence"
+        file = f"{id_hex}.tlog-evidence"
         site = self.monitor.sites.get(origin_id(one.origin))
-        of_policy = site is not None and one.type == EvidenceType.QUORUM_SPLIT
+        accused = VerifierKey.parse(one.accused)
+        names_origin = site is not None and accused in site.log.keys and accused.name != one.origin
+        policy = site.log.id if site is not None and one.type == EvidenceType.QUORUM_SPLIT else None
+        name = None if policy is None else policy_file(policy)
         return EvidenceView(
             id=id_hex,
             type=one.type,
@@ -184,38 +187,17 @@ class Overviews:
             first_seen_ms=one.first_seen_ms,
             convicted_ms=one.convicted_ms,
             path=f"/v1/evidence/{id_hex}",
-            file=name,
-            command=verify_command(name, one, site),
-            policy_path=f"/v1/policies/{site.log.id.hex()}" if site is not None and of_policy else None,
-            policy_file=policy_file(site.log.id) if site is not None and of_policy else None,
+            file=file,
+            command=verify_command(file, one.accused, one.origin if names_origin else None, name),
+            names_origin=names_origin,
+            policy_path=None if policy is None else f"/v1/policies/{policy.hex()}",
+            policy_file=name,
         )
-
-
-def verify_command(file: str, evidence: StoredEvidence, site: Site | None) -> str:
-    """The command that verifies evidence, to be pasted into a shell: every word that others chose is quoted."""
-    words = ["sameview", "verify", "evidence", file, "--vkey", evidence.accused]
-    accused = VerifierKey.parse(evidence.accused)
-    if site is not None and accused in site.log.keys and accused.name != evidence.origin:
-        words += ["--origin", evidence.origin]
-    if evidence.type == EvidenceType.QUORUM_SPLIT and site is not None:
-        words += ["--policy", policy_file(site.log.id)]
-    return " ".join(map(_quoted, words))
 
 
 def policy_file(origin: bytes) -> str:
     """What the policy of a log is called where it is downloaded."""
     return f"{origin.hex()[:16]}.policy.txt"
-
-
-def _quoted(word: str) -> str:
-    if word.isprintable():
-        return shlex.quote(word)
-    # What cannot be seen cannot be checked either. Bash and zsh read this; no character in it is special within quotes.
-    return "$'" + "".join(one if one.isalnum() and one.isascii() else _escaped(one) for one in word) + "'"
-
-
-def _escaped(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
 def _witness(sight: WitnessSight, branch: Branch) -> Sight:

@@ -1,16 +1,22 @@
 """The page, as HTML: templates filled with an overview."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from monitor.page.document import AlarmView, Mood, Overview, Sight, Verdict
+from monitor.page.document import Agreement, AlarmView, Mood, Overview, Sight, Verdict
 from runtime.pages import Pages, Rendered
 
 MAX_COLUMNS = 32  # witnesses; more are in the JSON
 
 _SIGNS = {Mood.GOOD: "✓", Mood.WARN: "!", Mood.BAD: "✗"}
+_MARKS = {
+    Agreement.SAME: "✓",
+    Agreement.OLDER: "✓",
+    Agreement.NEWER: "↑",
+    Agreement.CONTRADICTS: "✗",
+    Agreement.UNHEARD: "·",
+}
 _WORDS = {
     Verdict.CONVICTED: "✗ convicted",
     Verdict.ALARMED: "! to look at",
@@ -21,7 +27,7 @@ _WORDS = {
 
 def render(overview: Overview, distrusted: Mapping[str, int], now_ms: int) -> Rendered:
     """Fill the page in."""
-    names = columns(overview)
+    names = overview.witnesses
     return PAGES.render(
         "page.html",
         overview=overview,
@@ -30,12 +36,6 @@ def render(overview: Overview, distrusted: Mapping[str, int], now_ms: int) -> Re
         more_witnesses=max(len(names) - MAX_COLUMNS, 0),
         now_ms=now_ms,
     )
-
-
-def columns(overview: Overview) -> list[str]:
-    """The witnesses of the logs that are shown, those of most logs first."""
-    counts = Counter(sight.name for log in overview.logs for sight in log.witnesses)
-    return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def _iso(milliseconds: int) -> str:
@@ -51,4 +51,4 @@ def _named(sights: Sequence[Sight], name: str) -> Sight | None:
     return next((sight for sight in sights if sight.name == name), None)
 
 
-PAGES = Pages("monitor.page", iso=_iso, key=_key, named=_named, signs=_SIGNS, words=_WORDS)
+PAGES = Pages("monitor.page", iso=_iso, key=_key, named=_named, signs=_SIGNS, marks=_MARKS, words=_WORDS)

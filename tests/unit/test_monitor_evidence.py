@@ -300,20 +300,3 @@ async def test_a_peer_s_testimony_is_shown_as_it_was_signed_and_convicts_nobody(
             }
         ]
         assert json.loads((await web.get("/v1/distrust")).body) == {"logs": [], "cosigners": []}
-
-
-async def test_the_page_counts_whom_to_distrust_and_who_testified(tmp_path: Path) -> None:
-    log = grown(9)
-    later = log.fork(9)
-    later.add(5)
-    unserved = hearsay.Testimony(ORIGIN, hearsay.UNSERVED, 14, later.head().root_hash, 1, 2, 3)
-    async with door(tmp_path, log) as (one, web):
-        before = (await web.get("/")).body
-        await one.monitor.submit(ID, later.sign(14, ()))
-        await one.receive(Heard(sign_testimony(unserved, PEER_KEY)))
-        await web.post("/v1/evidence", bundle(log))
-        after = (await web.get("/")).body
-    assert b"To be distrusted: 0 logs and 0 cosigners." in before
-    assert b"0 statements of monitors that nobody serves" in before
-    assert b"To be distrusted: 1 log and 0 cosigners." in after
-    assert b"1 statement of monitors that nobody serves" in after

@@ -33,7 +33,6 @@ from monitor.app import monitor_app
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
 from monitor.errands import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS
 from monitor.node import Monitor
-from monitor.page import status_page
 from monitor.site import Site, reopened
 from monitor.store import HEAD, MAX_UNSETTLED, StoredHead, Writes
 from monitor.views import Views
@@ -399,40 +398,8 @@ async def test_a_path_that_there_is_not_is_missing_and_leads_nowhere_else(tmp_pa
             assert (await web.get("/v1/heads/")).status == 404
 
 
-# The page.
-
-
 def views(one: Bench, chosen: MonitorSettings) -> Views:
     return Views(one.monitor, chosen.peers, {ID: "http://log"})
-
-
-async def test_the_page_says_what_was_found(tmp_path: Path) -> None:
-    log = grown(9)
-    chosen = settings(tmp_path, log)
-    async with bench(tmp_path, log) as one:
-        before = await status_page("m1", views(one, chosen))
-        await one.poll()
-        during = await status_page("m1", views(one, chosen))
-        await one.monitor.submit(ID, fork(log, 5, 9).sign(9, ()))
-        after = await status_page("m1", views(one, chosen))
-    assert "nothing verified yet" in before
-    assert "No log of 1 contradicted itself" in during
-    assert "1 of 1 logs signed two histories" in after
-    assert "/v1/evidence/" in after
-
-
-async def test_the_page_escapes_what_others_chose(tmp_path: Path) -> None:
-    origin = "<script>alert(1)</script>"
-    log = FakeLog([b"a"], origin=origin)
-    log.publish()
-    chosen = settings(tmp_path, log)
-    await _init(chosen)
-    async with opened(chosen, log) as one:
-        hostile = replace(chosen.peers[0], name="<img src=x>", operator='"><b>')
-        shown = Views(one.monitor, (hostile,), {origin_id(origin): "http://log"})
-        page = await status_page("<i>", shown)
-    assert not [text for text in ("<script", "<img", "<b>", "<i>") if text in page]
-    assert "&lt;script&gt;" in page
 
 
 # Restarting.
