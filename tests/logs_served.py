@@ -1,6 +1,6 @@
 """Logs over real sockets, honest or hostile, and a follower of one that adopts what it has verified."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -68,8 +68,9 @@ class Log:
 async def served(answer: Answer) -> AsyncIterator[Log]:
     """Listen on a port until the end."""
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, lambda stream: log.serve(stream), 0, host="127.0.0.1"))
-        log = Log(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}", answer)
+        log = Log("", answer)
+        listeners = await nursery.start(partial(trio.serve_tcp, log.serve, 0, host="127.0.0.1"))
+        log.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         yield log
         nursery.cancel_scope.cancel()
 
@@ -97,7 +98,7 @@ class Following:
 
 
 @contextmanager
-def opened(folder: Path, size: int = 0, max_bytes: int = PLENTY):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def opened(folder: Path, size: int = 0, max_bytes: int = PLENTY) -> Iterator[Mirror]:
     """A mirror that is closed at the end."""
     mirror = Mirror.open(folder, size, size, max_bytes=max_bytes)
     try:
