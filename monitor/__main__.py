@@ -26,6 +26,8 @@ from monitor.config import MonitorSettings, WatchedLog, observers_of, read_setti
 from monitor.follow import Follower
 from monitor.lookout import Lookout
 from monitor.marks import Marks
+from monitor.matching import Log as MatchedLog
+from monitor.matching import Matching, MatchStore, matching_routes
 from monitor.metrics import MonitorMetrics, watch_sentry
 from monitor.mirror import Mirror
 from monitor.node import Monitor, Testifier
@@ -130,6 +132,7 @@ class Parts:
     metrics: Metrics
     watchers: tuple[Callable[[], Awaitable[NoReturn]], ...]
     sentry: Sentry
+    matching: Matching
     bearers: tuple[Bearer, ...] = ()
     tip_offs: tuple[TipOffs, ...] = ()
     pollers: tuple[Poller, ...] = ()
@@ -182,7 +185,7 @@ async def _assembled(
     )
     peers = [replace(one.peer, operator=one.operator, anchor=one.anchor) for one in settings.peers]
     gossip = Gossip(state, settings.peer_key, peers, monitor, world.post, world.clock, settings.links)
-    room = Room()
+    room, matching = Room(), Matching(settings.watches, MatchStore(database), world.clock, alarms)
     for watched in settings.logs:
         stored = branches.get(watched.log.origin)
         mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes, watched.start)
@@ -191,7 +194,9 @@ async def _assembled(
         allowance = Allowance(fetch, world.clock, watched.parallel, watched.requests_per_second)
         source = source_of(watched.kind, watched.url, allowance.fetch)
         begin = _beginning(settings, watched, mirror, source, monitor)
-        follower = Follower(watched.log.id, mirror, source, gossip.dispatch, allowance, room, begin=begin)
+        matcher = matching.follow(_matched(watched, source, mirror, allowance, monitor), room)
+        told = None if matcher is None else matcher.memory.keep
+        follower = Follower(watched.log.id, mirror, source, gossip.dispatch, allowance, room, told, begin=begin)
         monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
     bearers = tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses)
     await marks.load(monitor)
@@ -210,6 +215,7 @@ async def _assembled(
         metrics,
         (database.wait_failed, register.wait_lost),
         sentry,
+        matching,
         bearers,
         tuple(TipOffs(one, monitor, world.fetch) for one in settings.witnesses),
         polls,
@@ -230,6 +236,11 @@ def _beginning(
             await monitor.clear(NOT_BEGUN, watched.log.id)
 
     return Beginning(watched.start, mirror, source, stated, settings.liars + 1, waits)
+
+
+def _matched(watched: WatchedLog, source: Source, mirror: Mirror, allowance: Allowance, monitor: Monitor) -> MatchedLog:
+    """What a matcher needs of a log."""
+    return MatchedLog(watched.log.origin, source, mirror, allowance, lambda: monitor.branch(watched.log.id).signed)
 
 
 def _lookouts(settings: MonitorSettings, world: World, monitor: Monitor) -> tuple[Lookout, ...]:
@@ -274,7 +285,12 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
     return Node(
         vkey=monitor.observer.vkey.format(),
         app=monitor_app(settings.name, monitor, views, parts.world.clock, records=records),
-        operator_app=Starlette(routes=operator_routes(parts.metrics, problems, version_document())),
+        operator_app=Starlette(
+            routes=[
+                *operator_routes(parts.metrics, problems, version_document()),
+                *matching_routes(parts.matching.store),
+            ]
+        ),
         tasks=(
             partial(
                 watch,
@@ -285,6 +301,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 *(partial(tips.run, settings.poll_interval) for tips in parts.tip_offs),
                 monitor.marks.run,
                 parts.sentry.run,
+                partial(parts.matching.run, settings.poll_interval),
                 *(partial(lookout.run, settings.poll_interval) for lookout in parts.sentry.lookouts),
                 *(partial(poller.run, settings.witness_interval) for poller in parts.pollers),
                 reachable=settings.reachable,

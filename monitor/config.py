@@ -17,6 +17,7 @@ from gossip.testimony import MAX_VANTAGE_BYTES
 from monitor.arithmetic import require_claim
 from monitor.kinds import Kind, parse_kind, parse_start, published_keys, require_names, require_vouchers
 from monitor.limits import AlarmLimits, ArchiveLimits
+from monitor.watchlist import ListedWatch, WatchConfig, read_watches
 from runtime.config import load, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
@@ -107,6 +108,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     log: list[LogConfig] = []
     witness: list[WitnessConfig] = []
     peer: list[PeerConfig] = []
+    watch: list[WatchConfig] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ class MonitorSettings:
     witness_interval: float = 60.0
     alarms: AlarmLimits = field(default_factory=AlarmLimits)
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
+    watches: tuple[ListedWatch, ...] = ()
 
 
 def read_settings(path: Path) -> MonitorSettings:
@@ -234,6 +237,7 @@ def read_settings(path: Path) -> MonitorSettings:
         witness_interval=config.witness_interval,
         alarms=config.alarms,
         archive=config.archive,
+        watches=read_watches(path, config.watch, {one.log.origin: one.kind for one in logs}),
     )
 
 

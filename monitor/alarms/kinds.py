@@ -29,6 +29,7 @@ EVIDENCE_REFUSED = "evidence-refused"
 NOT_BEGUN = "not-begun"
 WRONG_CHAIN = "wrong-chain"
 WITNESS_CONFLICT = "witness-conflict"
+WATCH_STUCK = "watch-stuck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         WITNESS_CONFLICT: Kind(
             "A witness refused a head of this log that is not of the tree seen here.",
             "Ask the witness's operator for the note: with it the log is convicted.",
+        ),
+        WATCH_STUCK: Kind(
+            "The log does not serve again, as it signed them, entries that the watch-lists have not looked at yet.",
+            "Ask the log's operator for these entries: nothing behind them is looked at before.",
         ),
         EVIDENCE_REFUSED: Kind(
             "A witness does not take evidence against the log, and may go on cosigning it.",
