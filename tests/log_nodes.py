@@ -8,7 +8,7 @@ from pathlib import Path
 from logserver.app import LogApp
 from logserver.config import Dedup
 from logserver.cosign import Patience, Witnesses
-from logserver.files import PublicFiles
+from logserver.files import PublicFiles, StaticFiles
 from logserver.history import History, Publication
 from logserver.integrate import resume
 from logserver.metrics import LogMetrics
@@ -32,7 +32,7 @@ class OpenLog:
 
     publisher: Publisher
     sequencer: Sequencer
-    files: PublicFiles
+    files: StaticFiles
     metrics: Metrics
     history: History
     app: LogApp
@@ -41,11 +41,29 @@ class OpenLog:
         return await self.sequencer.add(entries)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the state of a log stands: its database, and what is public."""
+
+    database: Path | str
+    files: Callable[[], StaticFiles]
+
+
+ELSEWHERE: dict[Path, Place] = {}
+"""By the directory of a test that is told to keep its log's state elsewhere."""
+
+
+def place_of(directory: Path) -> Place:
+    """Where the log of this directory stands; in the directory, unless it is told otherwise."""
+    return ELSEWHERE.get(directory) or Place(directory / "log.sqlite", lambda: PublicFiles(directory / "public"))
+
+
 async def make_log(directory: Path, origin: str) -> None:
     """What ``log init`` does."""
+    place = place_of(directory)
     FileRegister.create(directory / "register", origin)
-    PublicFiles(directory / "public").create()
-    async with open_database(directory / "log.sqlite", METADATA, create=True):
+    place.files().create()
+    async with open_database(place.database, METADATA, create=True):
         pass
 
 
@@ -61,18 +79,19 @@ async def open_log(
     patience: Patience | None = None,
     interval: float = 1.0,
     history_days: int | None = None,
-    files: PublicFiles | None = None,
+    files: StaticFiles | None = None,
     wrap_register: Callable[[Register], Register] = lambda register: register,
     wrap_signer: Callable[[Signer], Signer] = lambda signer: signer,
 ) -> AsyncIterator[OpenLog]:
     """What ``log serve`` opens; its state outlives it in the directory."""
     origin = keys[0].name
-    files = files or PublicFiles(directory / "public")
+    place = place_of(directory)
+    files = files or place.files()
     signers = [wrap_signer(FileSigner(key)) for key in keys]
     metrics = Metrics()
     log_metrics = LogMetrics(metrics)
     with FileRegister.open(directory / "register", origin) as register:
-        async with open_database(directory / "log.sqlite", METADATA) as database, Client() as client:
+        async with open_database(place.database, METADATA) as database, Client() as client:
             sequencer = Sequencer(database, await load_tree(database), dedup)
             published = read_published(files, signers, policy)
             known = await register.latest(origin)

@@ -11,8 +11,8 @@ and are skipped elsewhere, except in CI, where nothing may be skipped.
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import asyncpg
@@ -37,18 +37,40 @@ async def new_database(server: str) -> AsyncIterator[str]:
     name = f"sameview_test_{secrets.token_hex(8)}"
     await _execute(server, f"CREATE DATABASE {name}")
     try:
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        yield _url_of(server, name)
     finally:
         await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _execute(server: str, statement: str) -> None:
-    async def execute() -> None:
-        connection = await asyncpg.connect(server)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
+@contextmanager
+def database_now(server: str) -> Iterator[str]:
+    """The same, for a fixture that is not asynchronous."""
+    name = f"sameview_test_{secrets.token_hex(8)}"
+    asyncio.run(_statement(server, f"CREATE DATABASE {name}"))
+    try:
+        yield _url_of(server, name)
+    finally:
+        asyncio.run(_statement(server, f"DROP DATABASE {name} WITH (FORCE)"))
 
+
+def empty_database(url: str) -> None:
+    """Remove all tables."""
+    asyncio.run(_statement(url, "DROP SCHEMA public CASCADE"))
+    asyncio.run(_statement(url, "CREATE SCHEMA public"))
+
+
+def _url_of(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+async def _execute(server: str, statement: str) -> None:
     with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(partial(asyncio.run, execute()))
+        await trio.to_thread.run_sync(partial(asyncio.run, _statement(server, statement)))
+
+
+async def _statement(server: str, statement: str) -> None:
+    connection = await asyncpg.connect(server)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

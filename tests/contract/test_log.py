@@ -26,6 +26,8 @@ from tlog.tiles import EntryBundle, Tile, format_entries, parse_entries, tiles_a
 from tlog.tlog_proof import TlogProof
 from tlog.trust import Trust
 
+pytestmark = pytest.mark.usefixtures("place")
+
 ORIGIN = "log.example/one"
 ED25519, MLDSA44 = log_key(ORIGIN), mldsa_key(ORIGIN)
 KEYS = [ED25519, MLDSA44]

@@ -17,6 +17,8 @@ from tests.witnesses import ScriptedWitness, cosign, policy_of, says
 from tlog.signed_checkpoint import open_checkpoint
 from tlog.text import encode_base64
 
+pytestmark = pytest.mark.usefixtures("place")
+
 ORIGIN = "log.example/one"
 KEYS = [log_key(ORIGIN), mldsa_key(ORIGIN)]
 DAY = 86400

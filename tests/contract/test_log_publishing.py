@@ -28,6 +28,8 @@ from tlog.quorum import Group
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tiles import tiles_at
 
+pytestmark = pytest.mark.usefixtures("place")
+
 ORIGIN = "log.example/one"
 LOG = log_key(ORIGIN)
 KEYS = [LOG, mldsa_key(ORIGIN)]
