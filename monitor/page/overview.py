@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gossip.core import CONVICTED, Branch, MissingTile, origin_id
+from gossip.core import CONVICTED, Branch, Log, MissingTile, origin_id
 from gossip.core.staircase import Newest
 from monitor.alarms.book import Alarm
 from monitor.alarms.kinds import kind_of
@@ -82,7 +82,7 @@ class Overviews:
             peers=tuple(self._peer(named) for named in self.peers),
             alarms=tuple(map(_alarm, open_alarms[:MAX_OPEN])),
             cleared=tuple(map(_alarm, cleared[:MAX_CLEARED])),
-            evidence=tuple(self._evidence(one) for one in reversed(evidence[-MAX_EVIDENCE:])),
+            evidence=tuple(self._proof(one) for one in reversed(evidence[-MAX_EVIDENCE:])),
         )
 
     def _name(self, origin: bytes) -> str:
@@ -170,29 +170,34 @@ class Overviews:
         heard_ms = self.monitor.gossip.heard_ms(named.peer.id)
         return PeerView(named.name, named.operator, named.peer.url, named.peer.key.format(), heard_ms)
 
-    def _evidence(self, one: StoredEvidence) -> EvidenceView:
-        id_hex = one.id.hex()
-        file = f"{id_hex}.tlog-evidence"
+    def _proof(self, one: StoredEvidence) -> EvidenceView:
         site = self.monitor.sites.get(origin_id(one.origin))
-        accused = VerifierKey.parse(one.accused)
-        names_origin = site is not None and accused in site.log.keys and accused.name != one.origin
-        policy = site.log.id if site is not None and one.type == EvidenceType.QUORUM_SPLIT else None
-        name = None if policy is None else policy_file(policy)
-        return EvidenceView(
-            id=id_hex,
-            type=one.type,
-            shows=EvidenceType(one.type).shows,
-            origin=one.origin,
-            accused=one.accused,
-            first_seen_ms=one.first_seen_ms,
-            convicted_ms=one.convicted_ms,
-            path=f"/v1/evidence/{id_hex}",
-            file=file,
-            command=verify_command(file, one.accused, one.origin if names_origin else None, name),
-            names_origin=names_origin,
-            policy_path=None if policy is None else f"/v1/policies/{policy.hex()}",
-            policy_file=name,
-        )
+        return evidence_view(one, None if site is None else site.log)
+
+
+def evidence_view(one: StoredEvidence, log: Log | None) -> EvidenceView:
+    """Evidence about a log, None if it is not followed any more, with the command that verifies it."""
+    id_hex = one.id.hex()
+    file = f"{id_hex}.tlog-evidence"
+    accused = VerifierKey.parse(one.accused)
+    names_origin = log is not None and accused in log.keys and accused.name != one.origin
+    policy = log.id if log is not None and one.type == EvidenceType.QUORUM_SPLIT else None
+    name = None if policy is None else policy_file(policy)
+    return EvidenceView(
+        id=id_hex,
+        type=one.type,
+        shows=EvidenceType(one.type).shows,
+        origin=one.origin,
+        accused=one.accused,
+        first_seen_ms=one.first_seen_ms,
+        convicted_ms=one.convicted_ms,
+        path=f"/v1/evidence/{id_hex}",
+        file=file,
+        command=verify_command(file, one.accused, one.origin if names_origin else None, name),
+        names_origin=names_origin,
+        policy_path=None if policy is None else f"/v1/policies/{policy.hex()}",
+        policy_file=name,
+    )
 
 
 def policy_file(origin: bytes) -> str:

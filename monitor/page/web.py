@@ -58,10 +58,14 @@ class _Kept(Generic[T]):
 class Fresh(Generic[K, T]):
     """Makes things for many readers: each at most once in so many seconds, and never twice at a time."""
 
-    def __init__(self, seconds: float, make: Callable[[K], Awaitable[T]]) -> None:
+    def __init__(self, seconds: float, make: Callable[[K], Awaitable[T]], most: int = MAX_KEPT) -> None:
         self._seconds = seconds
         self._make = make
+        self._most = most
         self._kept: dict[K, _Kept[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     async def find(self, key: K) -> T:
         """What was made a moment ago, or what is made now."""
@@ -70,7 +74,7 @@ class Fresh(Generic[K, T]):
             if trio.current_time() >= kept.until:
                 kept.values = [await self._make(key)]
                 kept.until = trio.current_time() + self._seconds
-                while len(self._kept) > MAX_KEPT:
+                while len(self._kept) > self._most:
                     del self._kept[next(iter(self._kept))]
         return kept.values[0]
 
