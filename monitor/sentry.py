@@ -43,7 +43,8 @@ from monitor.node import Monitor
 from monitor.scores import Scores
 from runtime.clock import Clock
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 5.0  # at most; with logs that are polled more often than that it is as often, to half a second
+LEAST_LOOK_SECONDS = 0.5
 GROWTH_DAYS = 7  # that growth is learned from
 LEAST_GROWTH_MS = DAY_MS // 4  # of samples, to learn anything from
 LEARN_MS = 3_600_000
@@ -90,10 +91,11 @@ class Sentry:
     async def run(self) -> None:
         """Look again and again."""
         await self.begin()
+        interval = min(max(self.settings.poll_interval, LEAST_LOOK_SECONDS), LOOK_SECONDS)
         try:
             while True:
                 await self.look()
-                await trio.sleep(LOOK_SECONDS)
+                await trio.sleep(interval)
         finally:
             with trio.CancelScope(shield=True):
                 await self.archive.close(self.clock.now_ms())

@@ -251,7 +251,8 @@ def _claims(log: LogFacts, limits: AlarmLimits) -> Iterable[Finding]:
     else:
         stale = claim.age > limits.watermark_stale
         detail = f"proven only up to {lasting(claim.age)} ago"
-        yield Finding(key, stale, detail, since=claim.age, wall=True)
+        # The first look may come before the witnesses have been asked.
+        yield Finding(key, stale, detail, since=claim.age, after=CALM_SECONDS, wall=True)
     detail = f"two quorums may share only {claim.inter} witnesses, and {claim.liars} may lie"
     yield Finding(Key(POLICY_DEGRADED, log.origin, "the policy"), claim.inter <= claim.liars, detail)
     detail = f"the witnesses heard survive {max(claim.margin, 0)} liars, and {claim.liars} may lie"
@@ -286,7 +287,7 @@ def _witness_lag(witness: WitnessFacts, limits: AlarmLimits) -> Iterable[Finding
     worst = max(late.values(), default=0)
     if late:
         detail = f"behind by up to {lasting(worst)} on {_named(sorted(late), len(witness.behind))}"
-        yield Finding(key, holds=True, detail=detail, since=worst)
+        yield Finding(key, holds=True, detail=detail, since=worst, after=CALM_SECONDS)
     else:
         detail = f"nothing was heard of it on {_named(sorted(unheard), len(witness.behind))}"
         yield Finding(key, bool(unheard), detail, after=limits.witness_lag)

@@ -27,6 +27,7 @@ CLOCK_AHEAD = "clock-ahead"
 CLOCK_STEPPED = "clock-stepped"
 EVIDENCE_REFUSED = "evidence-refused"
 NOT_BEGUN = "not-begun"
+WRONG_TILE = "wrong-tile"
 WRONG_CHAIN = "wrong-chain"
 WITNESS_CONFLICT = "witness-conflict"
 WATCH_STUCK = "watch-stuck"
@@ -94,6 +95,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         WRONG_ENTRIES: Kind(
             "The log serves entries that do not hash to the root it signed.",
             "Ask the log's operator; nothing of it is adopted until the entries are right.",
+        ),
+        WRONG_TILE: Kind(
+            "The log serves a tile of hashes that is not of the tree it signed: proofs made of it do not hold.",
+            "Ask the log's operator. The entries themselves were read and are right.",
         ),
         WRONG_CHAIN: Kind(
             "A certificate log serves a precertificate or a chain that does not belong to the entry beside it.",
