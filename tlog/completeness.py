@@ -276,18 +276,18 @@ def _parse_header(header: bytes) -> tuple[int, int, Hash]:
     match header.split(b"\n"):
         case [first, time, liars, policy] if first == FIRST_LINE:
             return (
-                parse_decimal(_field(b"time ", time), "the time of a completeness certificate"),
-                parse_decimal(_field(b"liars ", liars), "the number of liars"),
-                parse_hash(_field(b"policy ", policy), "the hash of the policy"),
+                parse_decimal(_field(b"time", time), "the time of a completeness certificate"),
+                parse_decimal(_field(b"liars", liars), "the number of liars"),
+                parse_hash(_field(b"policy", policy), "the hash of the policy"),
             )
         case _:
             raise FormatError("a completeness certificate does not begin with its four lines")
 
 
 def _field(name: bytes, line: bytes) -> bytes:
-    if not line.startswith(name):
-        raise FormatError(f"a completeness certificate has another line where {name.decode().strip()} stands")
-    return line.removeprefix(name)
+    if not line.startswith(name + b" "):
+        raise FormatError(f"a completeness certificate has another line where {name.decode()} stands")
+    return line.removeprefix(name + b" ")
 
 
 def _take_note(raw: bytes) -> tuple[Note, bytes | None]:
@@ -311,6 +311,6 @@ def _take_tree(raw: bytes) -> tuple[Witnessed, bytes | None]:
         raise FormatError("a tree in a completeness certificate does not start with the line witnessed")
     if len(lines) > MAX_HASHES:
         raise FormatError(f"a tree in a completeness certificate has more than {MAX_HASHES} hashes")
-    path = tuple(parse_hash(_field(b"hash ", line), "a hash of a completeness certificate") for line in lines)
+    path = tuple(parse_hash(_field(b"hash", line), "a hash of a completeness certificate") for line in lines)
     note, more = _take_note(rest)
     return Witnessed(note, path), more
