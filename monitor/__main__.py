@@ -15,11 +15,12 @@ from gossip.core import Rules
 from gossip.envelope import peer_id
 from gossip.shell import Gossip, Post
 from monitor.alarms.book import Alarms
-from monitor.alarms.kinds import NOT_BEGUN
+from monitor.alarms.kinds import NOT_BEGUN, WRONG_TILE
 from monitor.allowance import Allowance
 from monitor.app import monitor_app
 from monitor.archive import Archive
 from monitor.arithmetic import explain
+from monitor.audit import Audit
 from monitor.bootstrap import Beginning, vouchers_of
 from monitor.company import Company
 from monitor.config import MonitorSettings, WatchedLog, observers_of, read_settings
@@ -238,6 +239,16 @@ def _beginning(
     return Beginning(watched.start, mirror, source, stated, settings.liars + 1, waits)
 
 
+def _audit(monitor: Monitor, origin: bytes) -> Audit:
+    """Look at the hash tiles of a log, and raise alarms about them."""
+
+    async def tell(path: str, wrong: bool) -> None:
+        await (monitor.alarm if wrong else monitor.clear)(WRONG_TILE, origin, path)
+
+    site = monitor.sites[origin]
+    return Audit(site.mirror, site.source, tell)
+
+
 def _matched(watched: WatchedLog, source: Source, mirror: Mirror, allowance: Allowance, monitor: Monitor) -> MatchedLog:
     """What a matcher needs of a log."""
     return MatchedLog(watched.log.origin, source, mirror, allowance, lambda: monitor.branch(watched.log.id).signed)
@@ -304,6 +315,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 partial(parts.matching.run, settings.poll_interval),
                 *(partial(lookout.run, settings.poll_interval) for lookout in parts.sentry.lookouts),
                 *(partial(poller.run, settings.witness_interval) for poller in parts.pollers),
+                *(partial(_audit(monitor, origin).run, settings.audit_interval) for origin in monitor.sites),
                 reachable=settings.reachable,
             ),
             release_when_draining,

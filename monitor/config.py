@@ -98,6 +98,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     mirror_bytes: int = 4 * 1024**3
     poll_interval: float = 10.0
     witness_interval: float = 60.0
+    audit_interval: float = 60.0
     gossip_interval: float = 10.0
     unserved_seconds: float = 600.0
     vantage: str = ""
@@ -188,6 +189,7 @@ class MonitorSettings:
     links: int = LINKS
     liars: int = 0
     witness_interval: float = 60.0
+    audit_interval: float = 60.0
     alarms: AlarmLimits = field(default_factory=AlarmLimits)
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
     watches: tuple[ListedWatch, ...] = ()
@@ -235,6 +237,7 @@ def read_settings(path: Path) -> MonitorSettings:
         links=config.links,
         liars=config.liars,
         witness_interval=config.witness_interval,
+        audit_interval=config.audit_interval,
         alarms=config.alarms,
         archive=config.archive,
         watches=read_watches(path, config.watch, {one.log.origin: one.kind for one in logs}),
@@ -245,6 +248,7 @@ def _check_numbers(path: Path, config: MonitorConfig) -> None:
     intervals = {
         "poll_interval": config.poll_interval,
         "witness_interval": config.witness_interval,
+        "audit_interval": config.audit_interval,
         "gossip_interval": config.gossip_interval,
     }
     for name, seconds in intervals.items():

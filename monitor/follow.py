@@ -220,6 +220,12 @@ class Follower:
             self.want(target)
             return Ending.OVER
         found = self._suspect = await first_difference(self._source, target.head, self._mirror.read_draft)
+        if found is None and self.read_size < target.size and not self._growth.reads_all:
+            # Of the last entries there is only what a tile says, and that may be wrong where the entries are right.
+            self._growth.reads_all = True
+            await self._cut(target.size // TILE_WIDTH * TILE_WIDTH)
+            self.want(target)
+            return Ending.OVER
         where = "the log's hash tiles do not lead to the signed root either"
         if found is not None:
             where = wrong_entry(self._source, found)

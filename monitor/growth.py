@@ -22,7 +22,7 @@ from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, tile_hashes
 OnEntries = Callable[[int, Sequence[bytes]], None]
 """Told of entries that the branch now holds: the index of the first, and what is hashed as their leaves."""
 
-SAVE_SECONDS = 0.4  # between two times that a draft is saved: this much work is lost at most, and the time it takes
+SAVE_SECONDS = 0.25  # between two times that a draft is saved: this much work is lost at most, and the time it takes
 MAX_GATHERED = 8 * 1024 * 1024  # bytes of hashes that wait for a slow disk: a quarter of a million entries
 INLINE_BYTES = 128 * 1024  # hashed at once, in a fraction of a millisecond; what is larger is hashed in a thread
 MAX_HELD_BYTES = 4 * 1024 * 1024  # of entries held until they count; who missed some reads them again
@@ -37,6 +37,8 @@ class Growth:
     ) -> None:
         self.read_size = mirror.size - mirror.size % TILE_WIDTH
         """The entries before this one were read, and not only their hashes."""
+        self.reads_all = False
+        """No partial tile is believed, since the last one did not lead to the signed root."""
         self._mirror = mirror
         self._source = source
         self._allowance = allowance
@@ -65,7 +67,7 @@ class Growth:
         """
         # SPEC: T-17 A monitor that sees more than 200 entries per checkpoint SHOULD avoid partial bundles.
         whole = size - size % TILE_WIDTH
-        by_tile = size - self._mirror.size > MANY_ENTRIES and whole < size
+        by_tile = size - self._mirror.size > MANY_ENTRIES and whole < size and not self.reads_all
         await self._by_entries(whole if by_tile else size)
         if by_tile and self._mirror.draft_size >= whole:
             await self._by_tile(Tile(0, whole // TILE_WIDTH, size - whole))
@@ -86,6 +88,7 @@ class Growth:
 
     def adopted(self) -> None:
         """The draft has become the committed tree: hand over what was read of it."""
+        self.reads_all = False
         held = list(self._held)
         self._let_go()
         for start, entries, _ in held:

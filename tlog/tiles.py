@@ -166,13 +166,22 @@ def format_entries(entries: Sequence[bytes]) -> bytes:
 
 def tiles_at(size: int) -> Iterator[Tile]:
     """Yield every tile of a tree: level by level, each from left to right, a partial one last."""
-    return _tiles_between(0, size)
+    return tiles_between(0, size)
 
 
 def tiles_of_growth(old: int, new: int) -> list[Tile]:
     """List the tiles of the tree of ``new`` leaves that the tree of ``old`` leaves did not have in this width."""
     # SPEC: T-11 partial tiles must be served for every tree size for which a checkpoint was produced
-    return list(_tiles_between(old, new))
+    return list(tiles_between(old, new))
+
+
+def tiles_between(old: int, new: int) -> Iterator[Tile]:
+    """Yield what ``tiles_of_growth`` lists: the growth may be that of a large log."""
+    for level, count in _rows(new):
+        known = old >> TILE_HEIGHT * level
+        if known < count:
+            for index in range(known // TILE_WIDTH, (count - 1) // TILE_WIDTH + 1):
+                yield _tile(level, index, count)
 
 
 def right_edge(size: int) -> list[Tile]:
@@ -264,14 +273,6 @@ def _tile(level: int, index: int, count: int) -> Tile:
 
 def _width(index: int, count: int) -> int:
     return min(count - index * TILE_WIDTH, TILE_WIDTH)
-
-
-def _tiles_between(old: int, new: int) -> Iterator[Tile]:
-    for level, count in _rows(new):
-        known = old >> TILE_HEIGHT * level
-        if known < count:
-            for index in range(known // TILE_WIDTH, (count - 1) // TILE_WIDTH + 1):
-                yield _tile(level, index, count)
 
 
 # The part that the paths of tiles and of bundles have in common.
