@@ -335,8 +335,11 @@ class Monitor:
                 self._remember(origin, signed, via)
             case Settle(origin, head):
                 await self.notebook.settle(self._name(origin), head.size, head.root_hash)
-            case Keep(held):
+            case Keep(held, _, instead):
                 await self._keep(held)
+                if instead is not None:
+                    await self.store.drop_evidence(instead)
+                    await trio.Path(self._evidence_file(instead)).unlink(missing_ok=True)
             case KeepTestimony(note, peer):
                 await self._keep_testimony(note, peer)
             case Raise(kind, origin, subject):
@@ -458,6 +461,9 @@ class Monitor:
         await self._keep_testimony(note, peer_id(self._testifier.key.verifier_key))
         return Testified(note)
 
+    def _evidence_file(self, id_: bytes) -> Path:
+        return self._evidence_folder / f"{id_.hex()}.tlog-evidence"
+
     async def _keep_testimony(self, note: bytes, peer: bytes) -> None:
         said = Testimony.parse(Note.parse(note).text)
         now_ms = self._clock.now_ms()
@@ -560,7 +566,7 @@ class Monitor:
             first_seen_ms=max(now_ms if when is None else when for when in seen),
             convicted_ms=now_ms,
         )
-        path = self._evidence_folder / f"{conviction.id.hex()}.tlog-evidence"
+        path = self._evidence_file(conviction.id)
         await trio.to_thread.run_sync(replace_file, path, held.bundle)
         await self.store.keep_evidence(stored)
         self.kept.set()

@@ -315,6 +315,14 @@ class MonitorStore:
 
         await self._database.write(work)
 
+    async def drop_evidence(self, id_: bytes) -> None:
+        """Forget evidence that other evidence of the same class against the same key says more than."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(EVIDENCE).where(EVIDENCE.c.id == id_))
+
+        await self._database.write(work)
+
     async def evidence(self) -> list[StoredEvidence]:
         """All evidence, in the order of the convictions."""
 

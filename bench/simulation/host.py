@@ -356,10 +356,12 @@ class Monitor:
             case Settle(origin, head):
                 self._write()
                 self.disk.settled.add((origin, head.size, head.root_hash))
-            case Keep(held, _):
+            case Keep(held, _, instead):
                 self._write()
                 self._watcher.keeps(self, held)
                 self.disk.evidence[held.conviction.id] = held.bundle
+                if instead is not None:
+                    del self.disk.evidence[instead]
                 self.convicted_at.setdefault(held.conviction.id, self._engine.now)
             case KeepTestimony(note, _):
                 self._write()

@@ -116,18 +116,34 @@ def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | 
     conviction = held.conviction
     if conviction.id in turn.state.evidence:
         return None
-    if not has_room(turn.state, held.place):
+    rivals = [] if has_room(turn.state, held.place) else _at(turn.state, held.place)
+    if rivals and held.since >= rivals[0].since:
         return Ignored.EVIDENCE_WITHOUT_ROOM
-    turn.state = replace(turn.state, evidence={**turn.state.evidence, conviction.id: held}, summed=None)
+    instead = rivals[-1].conviction.id if rivals else None
+    others = {id_: one for id_, one in turn.state.evidence.items() if id_ != instead}
+    turn.state = replace(turn.state, evidence={**others, conviction.id: held}, summed=None)
     if conviction.accused in log.keys:
         branch = turn.state.branch(log.id)
-        turn.put(log.id, replace(branch, convicted=(*branch.convicted, conviction.id)))
+        still = tuple(id_ for id_ in branch.convicted if id_ != instead)
+        turn.put(log.id, replace(branch, convicted=(*still, conviction.id)))
         forget_tiles(turn, log.id)
-    turn.emit(Keep(held, evidence))
-    _spread(turn, held, via)
+    turn.emit(Keep(held, evidence, instead))
+    if not rivals or 2 * held.since <= rivals[0].since:
+        _spread(turn, held, via)
+        turn.emit(Raise(CONVICTED, log.id, conviction.id.hex()))
     forget_offer(turn, conviction.id)
-    turn.emit(Raise(CONVICTED, log.id, conviction.id.hex()))
     return None
+
+
+def _at(state: State, place: tuple[int, bytes, bytes]) -> list[Held]:
+    """What is held of a class against a key about an origin, the one about the smallest tree first.
+
+    Where there is no room, whatever is about a still smaller tree takes the place of the last one: a log must not be
+    able to fill all places with contradictions of large trees so that smaller ones stay trusted. It is passed on only
+    if it halves that size, or the log could have us all flooded with one piece for each entry.
+    """
+    held = (one for one in state.evidence.values() if one.place == place)
+    return sorted(held, key=lambda one: (one.since, one.conviction.id))
 
 
 def _spread(turn: Turn, held: Held, via: bytes | None) -> None:

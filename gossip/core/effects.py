@@ -152,10 +152,11 @@ class SendTile:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Write verified evidence to the database and to a file of its own."""
+    """Write verified evidence to the database and to a file of its own; only then forget what it is ``instead`` of."""
 
     held: Held
     evidence: Evidence
+    instead: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,6 +200,11 @@ class Held:
         accused = sha256(self.conviction.accused.format().encode()).digest()
         return EVIDENCE_NUMBERS[self.conviction.type], origin_id(self.conviction.origin), accused
 
+    @property
+    def since(self) -> int:
+        """The smallest size that it is about: no tree of that size or a larger one can be relied on."""
+        return min(stated.size for stated in self.conviction.statements)
+
 
 @dataclass(frozen=True, slots=True)
 class HeldTestimony:

@@ -284,6 +284,27 @@ def test_a_verdict_beyond_those_kept_is_counted_also_when_it_is_our_own() -> Non
     assert Count(Ignored.EVIDENCE_WITHOUT_ROOM) in effects
 
 
+def test_evidence_about_a_smaller_tree_takes_the_place_of_the_largest_and_is_told_if_it_is_half_as_large() -> None:
+    def about(size: int) -> EvidenceShown:
+        return EvidenceShown(same_size(statement(LOG, size), statement(TWIN, size)).format())
+
+    now = monitor(9)
+    for size in (40, 39, 38, 37):
+        now, _ = run(now, about(size))
+    assert run(now, about(40 - 3))[1] == []
+    largest, smaller = (next(id_ for id_, held in now.evidence.items() if held.since == size) for size in (40, 39))
+    now, effects = run(now, about(30))
+    (keep,) = effects
+    assert isinstance(keep, Keep)
+    assert (keep.held.since, keep.instead, largest in now.evidence) == (30, largest, False)
+    assert sorted(held.since for held in now.evidence.values()) == [30, 37, 38, 39]
+    assert set(now.branch(ID).convicted) == set(now.evidence)
+    now, (keep, *told) = run(now, about(15))
+    assert isinstance(keep, Keep)
+    assert (keep.instead, [type(one).__name__ for one in told]) == (smaller, ["Send", "Send", "Raise"])
+    assert run(now, about(16))[1] == [Count(Ignored.EVIDENCE_WITHOUT_ROOM)]
+
+
 def test_a_peer_that_makes_up_names_keeps_nobody_elses_evidence_from_being_asked_for() -> None:
     made_up = [number.to_bytes(32, "big") for number in range(MAX_OFFERS)]
     now, _ = received(monitor(9), offer(*made_up))

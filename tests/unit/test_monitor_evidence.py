@@ -262,6 +262,22 @@ async def test_only_a_conviction_changes_what_is_polled(tmp_path: Path, path: st
         assert (await polled(news.headers["etag"])).status == 304
 
 
+def evidence_files(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.rglob("*.tlog-evidence"))
+
+
+async def test_filling_all_places_with_large_trees_does_not_keep_smaller_ones_trusted(tmp_path: Path) -> None:
+    log = grown(30)
+    async with door(tmp_path, log) as (one, web):
+        ids = {size: said(await web.post("/v1/evidence", bundle(log, size)))["id"] for size in (30, 29, 28, 27, 10)}
+        (distrusted,) = said(await web.get("/v1/distrust"))["logs"]
+        assert distrusted == {"origin": ORIGIN, "since_size": 10, "evidence": sorted(ids[n] for n in (29, 28, 27, 10))}
+        assert (await web.get(f"/v1/evidence/{ids[30]}")).status == 404
+        kept = evidence_files(tmp_path)
+        assert kept == distrusted["evidence"]
+        assert sorted(one.monitor.branch(ID).convicted) == [bytes.fromhex(id_) for id_ in kept]
+
+
 async def test_distrust_begins_at_the_smallest_size_and_names_cosigners_apart(tmp_path: Path) -> None:
     log = grown(9)
     twin = fork(log, 5, 9)
