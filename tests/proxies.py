@@ -24,18 +24,18 @@ class Proxy:
         async with stream:
             head = bytearray()
             while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
-                piece = await stream.receive_some(4096)
+                piece = bytes(await stream.receive_some(4096))
                 if not piece:
                     return
-                head += piece
+                head.extend(piece)
             method, url, _ = bytes(head).split(b"\r\n", 1)[0].decode().split(" ")
             self.asked.append(url)
             path = "/" + url.removeprefix("http://").partition("/")[2]
             async with await trio.open_tcp_stream(*self.leads_to) as server:
                 request = f"{method} {path} HTTP/1.1\r\nhost: {self.leads_to[0]}\r\nconnection: close\r\n\r\n"
                 await server.send_all(request.encode())
-                async for piece in server:
-                    await stream.send_all(piece)
+                async for answer in server:
+                    await stream.send_all(answer)
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ class SignedDocument:
     @classmethod
     def parse(cls, raw: bytes) -> "SignedDocument":
         """Read an envelope."""
-        match _json(raw):
+        match parse_json(raw):
             case {"payloadType": str(type_), "payload": str(payload), "signatures": list(listed), **rest}:
                 if rest or not 0 < len(listed) <= MAX_SIGNATURES:
                     raise FormatError("an envelope has a payload, its type, and one to sixteen signatures")
@@ -72,7 +72,8 @@ def signed_bytes(payload_type: str, payload: bytes) -> bytes:
     return b" ".join((_VERSION, b"%d" % len(type_), type_, b"%d" % len(payload), payload))
 
 
-def _json(raw: bytes) -> object:
+def parse_json(raw: bytes) -> object:
+    """Read JSON in which no name stands twice in one object."""
     try:
         return json.loads(raw.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError):  # also of what is no UTF-8; the last of lists in lists in lists

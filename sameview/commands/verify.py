@@ -268,6 +268,33 @@ def testimony(file: str, vkeys: tuple[str, ...], as_json: bool) -> int:
     return _conclude(check, {}, None, as_json)
 
 
+@verify.command(short_help="Verify who says how reliable witnesses are.")
+@FILE
+@VKEYS
+@JSON
+def scorecard(file: str, vkeys: tuple[str, ...], as_json: bool) -> int:
+    """Verify scorecards of witnesses, as a monitor serves them at /v1/scorecards, against its peer key.
+
+    Exit code 0 says that the monitor did say this. It is what one monitor saw, from where it stands.
+    """
+    from tlog.scorecard import MAX_SCORECARDS_BYTES, describe, verify_scorecards
+
+    keys = trust_from(vkeys, None).keys
+    raw = read_file(file, MAX_SCORECARDS_BYTES)
+
+    def check() -> Found:
+        for key in keys:
+            try:
+                document = verify_scorecards(raw, key)
+            except SignatureError:
+                continue
+            return Found(f"{key.name} says this of the witnesses", {"witnesses": list(describe(document))})
+        raise SignatureError("none of the keys has signed these scorecards")
+
+    with naming(file):
+        return _conclude(check, {}, None, as_json)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a check that held has found."""
