@@ -1,8 +1,8 @@
 """How long ``sameview verify`` takes from a cold start to its verdict, beside the least it cannot do without.
 
-All are new processes, started in turns: the command as a person runs it, for a proof and for a view, and a Python that
-imports the library for signatures and the one for command lines and ends. The ratio, that of the proof, says what our
-own modules cost on top.
+All are new processes, started in turns: the command as a person runs it, for a proof, a view and a completeness
+certificate, and a Python that imports the library for signatures and the one for command lines and ends. The ratio,
+that of the proof, says what our own modules cost on top.
 """
 
 import argparse
@@ -16,8 +16,10 @@ from pathlib import Path
 from time import perf_counter
 
 from tests.fakes_log import WITNESSES, FakeLog, policy
+from tlog.completeness import certify
 from tlog.note import Note
 from tlog.proofs import prove_inclusion
+from tlog.signed_checkpoint import open_checkpoint
 from tlog.tlog_proof import TlogProof
 from tlog.view import Answer, View
 
@@ -29,17 +31,24 @@ BARE = (sys.executable, "-c", "import nacl.bindings, click")
 
 
 def write_inputs(folder: Path) -> dict[str, list[str]]:
-    """A proof under a log key and a quorum of two of three witnesses, and a view of a smaller tree that three monitors
-    agree with; returns the commands that verify them.
+    """A proof under a log key and a quorum of two of three witnesses, a view of a smaller tree that three monitors
+    agree with, and a certificate that rests on trees of three sizes; returns the commands that verify them.
     """
     log = FakeLog(b"entry %d" % number for number in range(ENTRIES))
     head = log.sign(witnesses=WITNESSES)
     proof = TlogProof(INDEX, tuple(prove_inclusion(INDEX, ENTRIES, log.node)), head)
     answers = (Answer(Note.parse(head), log.proof(INDEX, ENTRIES)),) * MONITORS
+    stated = [
+        open_checkpoint(log.sign(size, (one,)), (one.verifier_key,)).verified_only()
+        for size, one in zip((INDEX, INDEX + 1, ENTRIES), WITNESSES, strict=True)
+    ]
+    frontier = open_checkpoint(log.sign(witnesses=()), (log.key.verifier_key,))
+    certificate = certify(policy(), stated[0].signatures[0].timestamp or 0, 1, frontier, stated, log.proof)
     inputs = {
         "proof": proof.format(),
         "entry": log.entries[INDEX],
         "view": View(Note.parse(log.sign(INDEX, ())), answers).format(),
+        "completeness": certificate.format(),
         "policy": policy().format(),
     }
     for name, content in inputs.items():
@@ -49,6 +58,7 @@ def write_inputs(folder: Path) -> dict[str, list[str]]:
     return {
         "proof": [*command, "proof", files["proof"], "--entry", files["entry"], "--policy", files["policy"]],
         "view": [*command, "view", files["view"], "--policy", files["policy"]],
+        "completeness": [*command, "completeness", files["completeness"], "--policy", files["policy"]],
     }
 
 
@@ -70,6 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     figures = {
         "seconds_median": round(statistics.median(ours["proof"] for _, ours in rounds), 4),
         "view_seconds_median": round(statistics.median(ours["view"] for _, ours in rounds), 4),
+        "completeness_seconds_median": round(statistics.median(ours["completeness"] for _, ours in rounds), 4),
         "bare_python_seconds": round(statistics.median(bare for bare, _ in rounds), 4),
         "starts": turns,
     }
