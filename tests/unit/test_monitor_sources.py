@@ -149,7 +149,7 @@ async def test_where_a_partial_bundle_is_gone_the_full_one_is_taken(kind: Kind) 
     bundle = await source.bundle(EntryBundle(3, 7))
     assert (bundle.data, bundle.width) == (b"full", 256)
     assert await source.tile(Tile(0, 3, 7)) == bytes(7 * 32)
-    assert source.complaints() == ()
+    assert list(source.complaints()) == []
 
 
 async def test_what_no_log_serves_and_what_fails_is_told_apart() -> None:
