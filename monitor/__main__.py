@@ -24,6 +24,7 @@ from monitor.audit import Audit
 from monitor.bootstrap import Beginning, vouchers_of
 from monitor.company import Company
 from monitor.config import MonitorSettings, WatchedLog, observers_of, read_settings
+from monitor.courier import Courier, CourierStore, addressees, channel_routes
 from monitor.follow import Follower
 from monitor.lookout import Lookout
 from monitor.marks import Marks
@@ -32,6 +33,7 @@ from monitor.matching import Matching, MatchStore, matching_routes
 from monitor.metrics import MonitorMetrics, watch_sentry
 from monitor.mirror import Mirror
 from monitor.node import Monitor, Testifier
+from monitor.page.web import READERS
 from monitor.polls import Poller, pollers, watch_marks
 from monitor.records import Records
 from monitor.restore import open_mirror, restored
@@ -46,6 +48,7 @@ from monitor.sources.source import Fetch, Source
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch
 from monitor.views import Views
+from monitor.visitors import Visitors, watch_visitors
 from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Client
 from runtime.clock import Clock, SystemClock
@@ -134,6 +137,7 @@ class Parts:
     watchers: tuple[Callable[[], Awaitable[NoReturn]], ...]
     sentry: Sentry
     matching: Matching
+    courier: Courier
     bearers: tuple[Bearer, ...] = ()
     tip_offs: tuple[TipOffs, ...] = ()
     pollers: tuple[Poller, ...] = ()
@@ -217,6 +221,7 @@ async def _assembled(
         (database.wait_failed, register.wait_lost),
         sentry,
         matching,
+        _courier(settings, world, database, matching, monitor),
         bearers,
         tuple(TipOffs(one, monitor, world.fetch) for one in settings.witnesses),
         polls,
@@ -254,6 +259,18 @@ def _matched(watched: WatchedLog, source: Source, mirror: Mirror, allowance: All
     return MatchedLog(watched.log.origin, source, mirror, allowance, lambda: monitor.branch(watched.log.id).signed)
 
 
+def _courier(
+    settings: MonitorSettings, world: World, database: Database, matching: Matching, monitor: Monitor
+) -> Courier:
+    """What brings notices to people, and says once a day whether everything keeps up."""
+
+    def sizes() -> dict[str, int]:
+        return {site.log.origin: monitor.branch(origin).size for origin, site in monitor.sites.items()}
+
+    channels = addressees(settings.recipients, world.fetch, world.clock)
+    return Courier(channels, CourierStore(database), world.clock, settings.name, matching.lags, sizes)
+
+
 def _lookouts(settings: MonitorSettings, world: World, monitor: Monitor) -> tuple[Lookout, ...]:
     """Make the second ways to those logs that have one. Proofs of what is seen there are looked for there, too."""
     found: list[Lookout] = []
@@ -289,17 +306,21 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
     async def problems() -> Sequence[str]:
         return monitor.problems()
 
+    visitors, readers = Visitors(), Visitors(*READERS)
+    watch_visitors(parts.metrics, {"questions": visitors, "readers": readers})
+
     async def release_when_draining() -> None:
         await drain.wait()
         gossip.release()
 
     return Node(
         vkey=monitor.observer.vkey.format(),
-        app=monitor_app(settings.name, monitor, views, parts.world.clock, records=records),
+        app=monitor_app(settings.name, monitor, views, parts.world.clock, visitors, records, readers),
         operator_app=Starlette(
             routes=[
                 *operator_routes(parts.metrics, problems, version_document()),
                 *matching_routes(parts.matching.store),
+                *channel_routes(parts.courier),
             ]
         ),
         tasks=(
@@ -313,6 +334,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 monitor.marks.run,
                 parts.sentry.run,
                 partial(parts.matching.run, settings.poll_interval),
+                parts.courier.run,
                 *(partial(lookout.run, settings.poll_interval) for lookout in parts.sentry.lookouts),
                 *(partial(poller.run, settings.witness_interval) for poller in parts.pollers),
                 *(partial(_audit(monitor, origin).run, settings.audit_interval) for origin in monitor.sites),

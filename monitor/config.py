@@ -15,6 +15,7 @@ from gossip.core.links import LINKS
 from gossip.shell import Peer
 from gossip.testimony import MAX_VANTAGE_BYTES
 from monitor.arithmetic import require_claim
+from monitor.delivery import DeliverConfig, Recipient, read_recipients
 from monitor.kinds import Kind, parse_kind, parse_start, published_keys, require_names, require_vouchers
 from monitor.limits import AlarmLimits, ArchiveLimits
 from monitor.watchlist import ListedWatch, WatchConfig, read_watches
@@ -110,6 +111,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     witness: list[WitnessConfig] = []
     peer: list[PeerConfig] = []
     watch: list[WatchConfig] = []
+    deliver: list[DeliverConfig] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ class MonitorSettings:
     alarms: AlarmLimits = field(default_factory=AlarmLimits)
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
     watches: tuple[ListedWatch, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
 
 
 def read_settings(path: Path) -> MonitorSettings:
@@ -241,6 +244,7 @@ def read_settings(path: Path) -> MonitorSettings:
         alarms=config.alarms,
         archive=config.archive,
         watches=read_watches(path, config.watch, {one.log.origin: one.kind for one in logs}),
+        recipients=read_recipients(path, config.deliver),
     )
 
 

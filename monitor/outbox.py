@@ -6,14 +6,14 @@ order of the commits; each channel of ``monitor.delivery`` takes them by number,
 put down once: the same alarm or match, found again after a crash, is nothing new.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-import msgspec
 from sqlalchemy import BigInteger, Column, LargeBinary, String, Table, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.notice import Notice as Notice  # part of this module's interface, as the next one
+from monitor.notice import Topic as Topic
 from monitor.store import METADATA
 
 MAX_NOTICE_BYTES = 64 * 1024
@@ -28,29 +28,6 @@ OUTBOX = Table(
     Column("body", LargeBinary, nullable=False, comment="JSON"),
     Column("at_ms", BigInteger, nullable=False),
 )
-
-
-class Topic(StrEnum):
-    """What a notice is about; a channel chooses among them."""
-
-    ALARM = "alarm"
-    MATCH = "match"
-    HEALTH = "health"
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something to tell people. ``key`` tells it from all others; the body is a JSON object."""
-
-    topic: Topic
-    key: str
-    body: bytes
-    at_ms: int
-
-    @classmethod
-    def of(cls, topic: Topic, key: str, at_ms: int, document: Mapping[str, object]) -> "Notice":
-        """Make a notice of a document."""
-        return cls(topic, key, msgspec.json.encode(document), at_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Complain(Protocol):
 class Lag:
     """How far a watch is behind the branch, in entries, and for how many seconds it has not been able to go on."""
 
+    origin: str
     watch: str
     position: int
     size: int
@@ -97,7 +98,7 @@ class Matcher:
         size = 0 if branch is None else branch.size
         since, reason = self._stuck or (trio.current_time(), "")
         return [
-            Lag(name, size if position is None else position, size, trio.current_time() - since, reason)
+            Lag(self.origin, name, size if position is None else position, size, trio.current_time() - since, reason)
             for name, position in self._positions.items()
         ]
 

@@ -1,6 +1,6 @@
 """The matchers of all logs that something is watched in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import trio
@@ -39,9 +39,9 @@ class Matching:
         self._matchers.append(matcher)
         return matcher
 
-    def lags(self) -> Mapping[str, list[Lag]]:
-        """Say of each log how far its watches are behind."""
-        return {matcher.origin: matcher.lags() for matcher in self._matchers}
+    def lags(self) -> list[Lag]:
+        """Say of each watch how far it is behind, in each log."""
+        return [lag for matcher in self._matchers for lag in matcher.lags()]
 
     async def run(self, interval: float) -> None:
         """Look through whatever the branches come to hold, for ever."""
