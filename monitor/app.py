@@ -20,7 +20,7 @@ from monitor.node import Monitor
 from monitor.page.web import READERS, Reading
 from monitor.records import Records
 from monitor.views import Document, Views
-from monitor.visitors import Visitors
+from monitor.visitors import Endpoint, Visitors
 from runtime.clock import Clock
 from runtime.http import bare, read_body, refusal, revalidated
 from tlog.errors import FormatError, SignatureError
@@ -39,9 +39,18 @@ def monitor_app(
     clock: Clock,
     visitors: Visitors | None = None,
     records: Records | None = None,
+    readers: Visitors | None = None,
 ) -> Starlette:
-    """The public interface. ``visitors`` are the budgets of strangers, by default those of a public monitor."""
+    """The public interface. ``visitors`` may ask and bring something, ``readers`` look at what there is.
+
+    Their budgets are those of a public monitor unless others are given.
+    """
     doors = Doors(monitor, clock, Visitors() if visitors is None else visitors)
+    readers = Visitors(*READERS) if readers is None else readers
+
+    def reading(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, readers.within(endpoint), methods=["GET"])
+
     lists: dict[str, Callable[[], Awaitable[list[Document]]]] = {
         "logs": views.logs,
         "heads": views.heads,
@@ -55,13 +64,13 @@ def monitor_app(
             Route("/v1/ask", doors.ask, methods=["POST"]),
             Route("/v1/submit", doors.submit, methods=["POST"]),
             Route("/v1/evidence", doors.evidence, methods=["POST"]),
-            Route("/v1/evidence", partial(_evidence, views), methods=["GET"]),
-            Route("/v1/distrust", partial(_distrust, views), methods=["GET"]),
-            *(Route(f"/v1/{key}", partial(_list, key, show), methods=["GET"]) for key, show in lists.items()),
-            Route("/v1/evidence/{id}", partial(_bundle, views), methods=["GET"]),
+            reading("/v1/evidence", partial(_evidence, views)),
+            reading("/v1/distrust", partial(_distrust, views)),
+            *(reading(f"/v1/{key}", partial(_list, key, show)) for key, show in lists.items()),
+            reading("/v1/evidence/{id}", partial(_bundle, views)),
             *completeness_routes(monitor),
             *(records.routes() if records is not None else ()),
-            *Reading(name, views, clock, Visitors(*READERS)).routes(),
+            *Reading(name, views, clock, readers).routes(),
         ]
     )
     app.router.redirect_slashes = False  # a redirect would go to whatever host the request named

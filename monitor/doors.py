@@ -73,6 +73,7 @@ class Doors:
         try:
             return await answer(await self._read(request, cap))
         except Busy as busy:
+            self.visitors.refused["room"] += 1
             return refusal(429, "too much at once: ask again later", {**OPEN, "retry-after": str(busy.seconds)})
         except MissingTile:
             # The question itself has made the monitor fetch the tile.

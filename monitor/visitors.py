@@ -9,13 +9,18 @@ Addresses of this machine share only the common budget: a proxy on it speaks for
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 
 import trio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runtime.http import refusal
+from runtime.metrics import Metrics
 
 PLACES = 4096
 FORGET_SECONDS = 3600.0
@@ -32,6 +37,9 @@ class Rate:
 
 EVERYBODY = Rate(100, 400)  # a question costs one or two signature checks, 0.2 ms, and the reads of a proof
 ONE_ADDRESS = Rate(10, 40)
+REASONS = ("address", "everybody", "room")  # of one address, of all together, and large bodies of all together
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Visitors:
@@ -43,6 +51,7 @@ class Visitors:
         one_address: Rate = ONE_ADDRESS,
         now: Callable[[], float] = trio.current_time,
     ) -> None:
+        self.refused = dict.fromkeys(REASONS, 0)
         self._rates = everybody, one_address
         self._now = now
         self._everybody: _Bucket | None = None
@@ -63,14 +72,40 @@ class Visitors:
             # First: what an address may not ask anyway takes nothing away from everybody.
             wait = self._places.setdefault(self._place(network), _Bucket(one_address, now)).charge(now)
             if wait is not None:
+                self.refused["address"] += 1
                 return wait
-        return self._everybody.charge(now)
+        wait = self._everybody.charge(now)
+        self.refused["everybody"] += wait is not None
+        return wait
+
+    def within(self, endpoint: Endpoint) -> Endpoint:
+        """Answer who is within the budget, and tell others when to come again."""
+
+        async def admitted(request: Request) -> Response:
+            wait = self.admit(request.client.host if request.client else None)
+            if wait is not None:
+                return refusal(429, "too many readers at once: ask again later", {"retry-after": str(wait)})
+            return await endpoint(request)
+
+        return admitted
 
     def __len__(self) -> int:
         return len(self._places)
 
     def _place(self, network: bytes) -> int:
         return int.from_bytes(blake2b(network, key=self._secret, digest_size=8).digest(), "big") % PLACES
+
+
+def watch_visitors(metrics: Metrics, groups: Mapping[str, Visitors]) -> None:
+    """Count who was told to come later: of whom, and why. Nothing is told about anybody in particular."""
+    metrics.counted(
+        "monitor_refused_visitors",
+        "Strangers who were told to come later",
+        ["group", "reason"],
+        lambda: [
+            ((name, reason), float(count)) for name, group in groups.items() for reason, count in group.refused.items()
+        ],
+    )
 
 
 class _Bucket:

@@ -40,7 +40,6 @@ _PICTURE = {
     "x-content-type-options": "nosniff",
 }
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -102,17 +101,8 @@ class Reading:
             "/v1/samples/{id}": self._numbers,
             "/v1/policies/{id}": self._policy,
         }
-        found = [Route(path, self._budgeted(endpoint), methods=["GET"]) for path, endpoint in endpoints.items()]
+        found = [Route(path, self._visitors.within(one), methods=["GET"]) for path, one in endpoints.items()]
         return [*found, *PAGES.routes()]
-
-    def _budgeted(self, endpoint: Endpoint) -> Endpoint:
-        async def admitted(request: Request) -> Response:
-            wait = self._visitors.admit(request.client.host if request.client else None)
-            if wait is not None:
-                return refusal(429, "too many readers at once: ask again later", {"retry-after": str(wait)})
-            return await endpoint(request)
-
-        return admitted
 
     async def _page(self, request: Request) -> Response:
         found = await self._numbered(request, self._pages)

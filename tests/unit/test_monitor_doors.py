@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.app import monitor_app
-from monitor.visitors import Rate, Visitors
+from monitor.visitors import Rate, Visitors, watch_visitors
 from runtime.client import Response
+from runtime.metrics import Metrics
 from tests.fakes_log import WITNESSES, FakeLog, signer
 from tests.served import Served, served
 from tests.unit.test_monitor_node import ID, OBSERVER, Bench, bench, fork, grown, settings, views
@@ -55,6 +56,21 @@ async def rows(one: Bench) -> int:
 def opening(log: FakeLog, index: int, note: bytes) -> bytes:
     proof = TlogProof(index, tuple(prove_inclusion(index, log.size, log.node)), note)
     return TruncatedProof.of(proof, log.leaves[index]).format()
+
+
+async def test_whoever_reads_too_much_is_told_to_come_later_and_counted(tmp_path: Path) -> None:
+    readers = Visitors(Rate(0.001, 2), FREE)
+    async with bench(tmp_path, grown(3)) as one:
+        shown = views(one, settings(tmp_path, grown(3)))
+        async with served(monitor_app("m1", one.monitor, shown, one.clock, readers=readers)) as web:
+            for path in ("evidence", "alarms", "heads", "distrust", "evidence/" + "0" * 64):
+                answers = [await web.get(f"/v1/{path}") for _ in range(3)]
+                assert answers[-1].status == 429
+                assert "retry-after" in answers[-1].headers
+    assert readers.refused == {"address": 0, "everybody": 13, "room": 0}
+    metrics = Metrics()
+    watch_visitors(metrics, {"readers": readers})
+    assert b'monitor_refused_visitors_total{group="readers",reason="everybody"} 13.0' in metrics.exposition()
 
 
 # Asking.

@@ -17,10 +17,11 @@ from monitor.app import monitor_app
 from monitor.doors import MAX_UNREAD_BYTES
 from monitor.store import EVIDENCE, HEAD
 from monitor.testify import sign_testimony
+from monitor.visitors import Visitors
 from runtime.client import Response
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
 from tests.served import served
-from tests.unit.test_monitor_doors import door, opening, said
+from tests.unit.test_monitor_doors import FREE, door, opening, said
 from tests.unit.test_monitor_node import ID, PEER_KEY, Bench, fork, grown, opened, settings, views
 from tlog.evidence import MAX_EVIDENCE_BYTES, Evidence, EvidenceType, cosigner_same_size, same_size, verify_evidence
 from tlog.proofs import prove_inclusion
@@ -167,13 +168,15 @@ async def test_large_bodies_that_never_end_leave_room_for_small_ones(tmp_path: P
             await stream.send_all(start)
             await refused.send(await stream.receive_some())
 
-    async with door(tmp_path, log) as (_, web), trio.open_nursery() as nursery:
+    visitors = Visitors(FREE, FREE)
+    async with door(tmp_path, log, visitors) as (_, web), trio.open_nursery() as nursery:
         for _ in range(MAX_UNREAD_BYTES // MAX_EVIDENCE_BYTES + 1):
             nursery.start_soon(begin, int(web.url.rpartition(":")[2]))
         with trio.fail_after(20):
             answer = await told.receive()
         assert answer.startswith(b"HTTP/1.1 429")
         assert b"retry-after: 2\r\n" in answer
+        assert visitors.refused["room"] == 1
         assert said(await web.post("/v1/evidence", bundle(log)))["kept"] is True
         nursery.cancel_scope.cancel()
 
