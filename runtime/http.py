@@ -72,14 +72,14 @@ def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None
     return bare(status, sentence.encode("utf-8") + b"\n", "text/plain; charset=utf-8", headers)
 
 
-def revalidated(request: Request, response: Response) -> Response:
+def revalidated(request: Request, response: Response, headers: Mapping[str, str] | None = None) -> Response:
     """Give an answer that anybody may read an ETag, or answer 304 where the client has it already."""
     tag = f'"{sha256(response.body).hexdigest()[:32]}"'
     asked = request.headers.get("if-none-match", "")
-    headers = {**_REVALIDATED, "etag": tag}
+    fields = {**(_REVALIDATED if headers is None else headers), "etag": tag}
     if asked.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in asked.split(",")):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
+        return Response(status_code=304, headers=fields)
+    response.headers.update(fields)
     return response
 
 

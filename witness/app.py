@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from runtime.database import DatabaseFailed
-from runtime.http import bare, operator_routes, read_body, refusal, shortcut
+from runtime.http import bare, operator_routes, read_body, refusal, revalidated, shortcut
 from runtime.metrics import By, Metrics
 from runtime.version import version_document
 from tlog.add_checkpoint import MAX_REQUEST_BYTES, SIZE_MEDIA_TYPE, format_size
@@ -141,7 +141,8 @@ async def _checkpoint(cosigner: Cosigner, request: Request) -> Response:
     if note is None:
         # SPEC: W-43 nothing was ever cosigned for that log.
         return refusal(404, "nothing was cosigned under this name: it is the lowercase hex SHA-256 of a log's origin")
-    return bare(200, note, NOTE_MEDIA_TYPE, PUBLIC_HEADERS)
+    # Monitors look each minute at every log, most of which have not moved: the tag saves them the note.
+    return revalidated(request, bare(200, note, NOTE_MEDIA_TYPE), PUBLIC_HEADERS)
 
 
 async def _logs(cosigner: Cosigner, _request: Request) -> Response:

@@ -15,11 +15,16 @@ from monitor.marks import Outcome
 from monitor.polls import Poller, Target, distributor_url, monitoring_url, pollers, watch_marks
 from runtime.client import Failure, FetchError, Response
 from runtime.metrics import Metrics
+from tests.fakes import FakeClock
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy
+from tests.nodes import make_witness, open_witness
+from tests.served import served
 from tests.unit.test_monitor_marks import START, W1, W2, settled, sight, watching
 from tests.unit.test_monitor_node import ID, Bench, grown, settings
+from tlog.add_checkpoint import AddCheckpoint
 from tlog.note import MAX_NOTE_BYTES, Note
 from tlog.policy import PolicyWitness
+from witness.app import witness_app
 
 ONE = PolicyWitness("w1", W1.verifier_key)
 TARGET = Target("http://w1/checkpoint", ID, (ONE,))
@@ -174,6 +179,30 @@ async def test_a_distributor_brings_statements_and_speaks_for_nobody(tmp_path: P
         found = sight(await settled(one), "w1")
         assert (found.time, found.polled, found.seen_ms, dict(found.outcomes)) == (START - 50, False, None, {})
         assert (await one.alarms(), look.outcomes) == ([], {Outcome.HEARD: 1})
+
+
+async def test_our_own_witness_is_heard_over_http_and_spares_us_what_did_not_change(tmp_path: Path) -> None:
+    log = shown()
+    logs, clock = {ORIGIN: [log.key.verifier_key]}, FakeClock(START)
+    (tmp_path / "witness").mkdir()
+    await make_witness(tmp_path / "witness")
+    async with (
+        watching(tmp_path, log) as one,
+        open_witness(tmp_path / "witness", logs, [W1], clock) as cosigner,
+        served(witness_app(cosigner, Metrics())) as asked,
+    ):
+        await one.poll()
+        target = Target(monitoring_url(asked.url, ORIGIN), ID, (ONE,))
+        look = Poller("w1", (target,), one.monitor.marks, one.monitor, asked.client.fetch, one.clock)
+        assert await look.look(target) is Outcome.ABSENT
+        request = AddCheckpoint(0, (), log.sign(5, ())).format()
+        assert (await asked.post("/add-checkpoint", request)).status == 200
+        assert await look.look(target) is Outcome.HEARD
+        found = sight(await settled(one), "w1")
+        assert (found.time, found.size, found.on_branch) == (START, 5, True)
+        tag = look._last[target.url].tag
+        again = await asked.client.fetch("GET", target.url, headers={"if-none-match": str(tag)}, cap=100, seconds=20.0)
+        assert (again.status, await look.look(target)) == (304, Outcome.UNCHANGED)
 
 
 # How often, and whom.
