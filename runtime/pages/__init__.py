@@ -13,7 +13,7 @@ from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
@@ -74,7 +74,7 @@ class Pages:
         paths = {_plain(path): path for path in self._assets}
         # Undefined names are errors: what a template misspells is not silently left out.
         self._environment = Environment(
-            loader=ChoiceLoader([PackageLoader(package), PackageLoader("runtime.pages")]),
+            loader=PackageLoader(package),
             autoescape=True,
             undefined=StrictUndefined,
             finalize=_harmless,
