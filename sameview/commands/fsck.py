@@ -1,8 +1,8 @@
 """``sameview fsck``."""
 
 import json
-import sys
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -15,7 +15,7 @@ from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import encode_base64
 from tlog.trust import Trust, is_log_key
 
-STEP = 64 * 256  # entries between two words about progress
+MAX_JOBS = 1024
 
 
 @click.command()
@@ -26,22 +26,40 @@ STEP = 64 * 256  # entries between two words about progress
 @click.option("--origin", metavar="ORIGIN", help="The log's origin, where it is not the name of its key.")
 @click.option("--checkpoint", metavar="FILE", type=click.Path(dir_okay=False), help="Check against this older one.")
 @click.option("--tiles-only", is_flag=True, help="Check the hash tiles only: the entries are kept elsewhere.")
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(1, MAX_JOBS), help="Processes; otherwise one for each processor."
+)
+@click.option(
+    "--state",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep here what is done; the same command goes on from there when it was interrupted.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def fsck(
-    source: str, vkeys: tuple[str, ...], origin: str | None, checkpoint: str | None, tiles_only: bool, as_json: bool
+    source: str,
+    vkeys: tuple[str, ...],
+    origin: str | None,
+    checkpoint: str | None,
+    tiles_only: bool,
+    jobs: int | None,
+    state: Path | None,
+    as_json: bool,
 ) -> int:
     """Re-derive every tile, entry bundle and the root of a log, and compare them with what it serves and signed.
 
     Exit code 0: all of it agrees. 1: a file does not, and is named. 3: a file cannot be fetched.
     """
     from runtime.foreground import run_foreground
-    from sameview.fsck import check, say_nothing
+    from sameview.fsck import check
+    from sameview.progress import progress_bar
 
     trust = trust_from(vkeys, origin)
-    progress = show_progress if sys.stderr.isatty() else say_nothing
     try:
         older = None if checkpoint is None else _open(checkpoint, trust)
-        checked = run_foreground(partial(check, source, trust, older, tiles_only=tiles_only, progress=progress))
+        with progress_bar("entries") as progress:
+            how = partial(check, source, trust, older, tiles_only=tiles_only, jobs=jobs, state=state, progress=progress)
+            checked = run_foreground(how)
     except (SignatureError, ProofError) as error:
         click.echo(json.dumps({"holds": False, "verdict": str(error)}) if as_json else f"FAILED: {error}")
         return DOES_NOT_HOLD
@@ -65,12 +83,6 @@ def _signers(head: SignedCheckpoint) -> str:
     if any(is_log_key(signature.key, head.origin) for signature in head.signatures):
         return f"{names} signed"
     return f"{names} cosigned; give the log's --vkey too to find out whether the log signed it"
-
-
-def show_progress(done: int, size: int) -> None:
-    """Say on the terminal how far it is."""
-    if done == size or done % STEP == 0:
-        click.echo(f"\r{done:,} of {size:,} entries", err=True, nl=done == size)
 
 
 def _open(file: str, trust: Trust) -> SignedCheckpoint:

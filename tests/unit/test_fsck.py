@@ -4,7 +4,6 @@ import gzip
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runtime.errors import CannotTell, UsageError
-from sameview.commands.fsck import show_progress
 from sameview.fsck import DerivedTree, check
 from tests.commands import Sameview
 from tests.fakes_log import WITNESSES, FakeLog
@@ -308,14 +306,14 @@ async def test_a_wrong_answer_over_http_is_named(log: FakeLog, trust: Trust) -> 
 async def test_a_refusal_over_http_tells_nothing(
     log: FakeLog, trust: Trust, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sameview.fsck.RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr("sameview.fsck.source.RETRY_SECONDS", (0.0,))
     async with serving(front(log, tile_0_000=Response(status_code=status))) as place:
         with pytest.raises(CannotTell, match=f"tile/0/000 cannot be fetched: the server answered {status}"):
             await check(f"{place.url}/prefix", trust)
 
 
 async def test_a_busy_server_is_asked_again(log: FakeLog, trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sameview.fsck.RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr("sameview.fsck.source.RETRY_SECONDS", (0.0,))
     answers = [Response(status_code=429), Response(log.published)]
 
     async def answer(request: Request) -> Response:
@@ -451,14 +449,6 @@ def test_a_server_that_cannot_be_reached_ends_with_3(sameview: Sameview) -> None
     assert (ran.code, ran.err) == (3, "sameview: checkpoint cannot be fetched: the server cannot be reached\n")
 
 
-def test_progress_is_told_now_and_then_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    for done in (256, 16384, 16640, 20000):
-        show_progress(done, 20000)
-    assert capsys.readouterr() == ("", "\r16,384 of 20,000 entries\r20,000 of 20,000 entries\n")
-
-
-def test_progress_is_shown_on_a_terminal_only(sameview: Sameview, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_said_of_progress_where_there_is_no_terminal(sameview: Sameview) -> None:
     folder, keys = tessera()
     assert sameview("fsck", folder, "--vkey", keys["vkey"]).err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert sameview("fsck", folder, "--vkey", keys["vkey"]).err == "\r15 of 15 entries\n"
