@@ -178,6 +178,7 @@ class Follower:
         head = await trio.to_thread.run_sync(self._mirror.draft_head)
         if not is_extension(head, target.head):
             return await self._explain(target)
+        await trio.to_thread.run_sync(self._mirror.sync)  # here a full disk is met before anything depends on it
         await self._dispatch(Rehashed(self._origin, target))
         self.disk_error = None
         if self._mirror.size == target.size:

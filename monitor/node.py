@@ -201,7 +201,11 @@ class Monitor:
     def problems(self) -> list[str]:
         """Say what keeps this monitor from doing its work: logs that it has not been able to look at."""
         lost = [site.log.origin for site in self.sites.values() if not site.is_reached(self._clock.now())]
-        return [f"the log {origin} has not been reached for a minute" for origin in lost]
+        stuck = [site for site in self.sites.values() if site.follower.disk_error is not None]
+        return [
+            *(f"the log {origin} has not been reached for a minute" for origin in lost),
+            *(f"the disk does not take the mirror of {site.log.origin}: {site.follower.disk_error}" for site in stuck),
+        ]
 
     async def root_at(self, origin: bytes, size: int) -> bytes | None:
         """Return the branch's root at a size, None where the branch is smaller.

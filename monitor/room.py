@@ -9,7 +9,7 @@ import trio
 
 USUAL_BYTES = 256 * 1024  # a bundle of entries of a kilobyte
 USUAL_ROOM = 128 * USUAL_BYTES  # bundles on their way, of all logs together
-LARGE_ROOM = 36 * 1024 * 1024  # two of the largest bundles there can be
+LARGE_ROOM = 20 * 1024 * 1024  # one of the largest bundles there can be, which takes thrice its size while it is read
 
 
 class Room:

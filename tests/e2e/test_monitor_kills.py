@@ -1,0 +1,103 @@
+"""A monitor that is killed again and again, wherever it happens to be, catches up with nothing skipped or repeated.
+
+Two logs are followed. One grows by tens of thousands of entries between two kills. Of the other a byte is flipped on
+the disk, which is one alarm, raised once, however often the monitor finds it again.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import trio
+
+from runtime.client import Client
+from runtime.keyfiles import write_signer_key
+from tests.e2e.monitors import Asker, Place, create, free_ports
+from tests.fakes_log import FakeLog, policy, signer
+from tests.tree_on_disk import TreeOnDisk
+from tlog.hashing import leaf_hashes
+from tlog.keys import KeyType
+from tlog.text import encode_base64
+
+KILLS = int(os.environ.get("SAMEVIEW_TEST_KILLS", "8"))
+GROWTH = 30_000  # a tenth of a second of work
+LONGEST_LIFE = 0.4  # seconds from ready to the kill
+SECONDS = 100.0  # for a process to start: it takes two, and this is for a machine that is busy
+SERVE = "import sys, pathlib; from monitor.__main__ import serve; sys.exit(serve(pathlib.Path(sys.argv[1])))"
+
+
+def place_for(folder: Path, port: int, *trees: TreeOnDisk) -> Place:
+    """Configure a monitor of logs that lie in folders."""
+    folder.mkdir()
+    place = Place(folder, "m", signer("m"), signer("m-observer", KeyType.COSIGNATURE_ED25519), port)
+    write_signer_key(folder / "peer.key", place.peer)
+    write_signer_key(folder / "observer.key", place.observer)
+    logs = ""
+    for number, tree in enumerate(trees):
+        (folder / f"{number}.txt").write_bytes(policy(tree.log.key, threshold=None).format())
+        url = f"file://{tree.folder}"
+        logs += f'[[log]]\norigin = "{tree.log.origin}"\nurl = "{url}"\npolicy = "{number}.txt"\n'
+    place.config.write_text(
+        f'name = "{place.name}"\nlisten = "127.0.0.1:{port}"\noperator_listen = "127.0.0.1:0"\ndata = "data"\n'
+        'register = "register"\npeer_key = "peer.key"\nobserver_key = "observer.key"\npolicy = "0.txt"\n'
+        f"poll_interval = 0.05\n{logs}"
+    )
+    return place
+
+
+@asynccontextmanager
+async def alive(place: Place) -> AsyncIterator[None]:
+    """A monitor process that serves; it is killed at the end."""
+    command = [sys.executable, "-c", SERVE, str(place.config)]
+    with (place.folder / "stderr").open("ab") as errors:
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=errors)
+    try:
+        assert process.stdout is not None
+        with trio.fail_after(SECONDS):
+            assert await process.stdout.receive_some()
+        yield
+        assert process.poll() is None
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+async def test_nothing_is_skipped_and_nothing_alarmed_twice_by_a_monitor_that_is_killed(tmp_path: Path) -> None:
+    random = Random(5)
+    good = TreeOnDisk(tmp_path / "good", FakeLog(origin="log.example/good"))
+    bad = TreeOnDisk(tmp_path / "bad", FakeLog(origin="log.example/bad"))
+    bad.grow(1000)
+    bad.publish()
+    flip(bad.folder / "tile/entries/001", 100)
+    (port,) = await free_ports(1)
+    place = place_for(tmp_path / "m", port, good, bad)
+    await create(place)
+    for _ in range(KILLS):
+        good.grow(random.randrange(GROWTH))
+        good.publish()
+        async with alive(place):
+            await trio.sleep(random.uniform(0, LONGEST_LIFE))
+    async with alive(place), Client() as client:
+        asker = Asker(client)
+        heads = await asker.wait_until(
+            place.url, "heads", lambda found: any(head["size"] == good.size for head in found)
+        )
+        alarms = await asker.wait_until(place.url, "alarms", lambda found: found)
+    (head,) = (head for head in heads if head["origin"] == good.log.origin)
+    assert head["root_hash"] == encode_base64(good.head().root_hash).decode()
+    mirrors = {path.stat().st_size: path.read_bytes() for path in (place.folder / "data").glob("*/level-0")}
+    assert mirrors[good.size * 32] == b"".join(leaf_hashes(good.entries(0, good.size)))
+    # One of its two logs is damaged; nothing of that was adopted, and there is one alarm about it.
+    assert all(head["size"] == 0 for head in heads if head["origin"] == bad.log.origin)
+    about = [(alarm["kind"], alarm["cleared_ms"]) for alarm in alarms if alarm["origin"] == bad.log.origin]
+    assert about == [("wrong-entries", None)]
