@@ -63,7 +63,7 @@ class Alarms:
     """Raises and clears alarms. ``load`` comes before anything else."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
+        self.database = database
         self._clock = clock
         self._open: dict[Key, Alarm] = {}
         self.refused = 0
@@ -76,7 +76,7 @@ class Alarms:
             rows = await connection.execute(select(ALARM).where(_is_open()).order_by(ALARM.c.raised_ms))
             return [Alarm(*row) for row in rows]
 
-        self._open = {alarm.key: alarm for alarm in await self._database.read(work)}
+        self._open = {alarm.key: alarm for alarm in await self.database.read(work)}
 
     def open(self) -> Mapping[Key, Alarm]:
         """The alarms whose reason lasts, as they are now."""
@@ -134,7 +134,7 @@ class Alarms:
 
         return [
             self._open.get(alarm.key, alarm) if alarm.cleared_ms is None else alarm
-            for alarm in await self._database.read(work)
+            for alarm in await self.database.read(work)
         ]
 
     async def prune(self, keep: int, days: int) -> None:
@@ -148,7 +148,7 @@ class Alarms:
             until = before_ms if too_many is None else max(before_ms, too_many + 1)
             await connection.execute(delete(ALARM).where(ended, ALARM.c.cleared_ms < until))
 
-        await self._database.write(work)
+        await self.database.write(work)
 
     async def _raise(self, alarm: Alarm) -> None:
         async def work(connection: AsyncConnection) -> None:
@@ -157,7 +157,7 @@ class Alarms:
             await connection.execute(insert(ALARM).values(_row(alarm)))
             await put(connection, [notice(alarm)])
 
-        await self._database.write(work)
+        await self.database.write(work)
         _log.warning("alarm", kind=alarm.kind, origin=alarm.origin, subject=alarm.subject, detail=alarm.detail)
 
     async def _note(self, alarm: Alarm) -> None:
@@ -165,7 +165,7 @@ class Alarms:
             seen = {"last_seen_ms": alarm.last_seen_ms, "detail": alarm.detail}
             await connection.execute(update(ALARM).where(_is(alarm.key), _is_open()).values(seen))
 
-        await self._database.write(work)
+        await self.database.write(work)
 
     async def _end(self, ended: list[Alarm]) -> None:
         async def work(connection: AsyncConnection) -> None:
@@ -174,7 +174,7 @@ class Alarms:
                 await connection.execute(update(ALARM).where(_is(alarm.key), _is_open()).values(last))
             await put(connection, [notice(alarm) for alarm in ended])
 
-        await self._database.write(work)
+        await self.database.write(work)
         for alarm in ended:
             _log.info("alarm cleared", kind=alarm.kind, origin=alarm.origin, subject=alarm.subject)
 

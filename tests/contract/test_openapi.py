@@ -17,6 +17,8 @@ import trio
 from starlette.routing import Route
 
 from monitor.app import monitor_app
+from monitor.records import Records
+from monitor.scores import Scores
 from runtime.client import Client
 from runtime.metrics import Metrics
 from tests.e2e.monitors import Asker, create, places, running, serving
@@ -135,7 +137,9 @@ async def test_the_log_s_document_names_every_resource(tmp_path: Path) -> None:
 async def test_the_monitor_s_document_names_every_operation_and_no_other(tmp_path: Path) -> None:
     fake = FakeLog()
     async with bench(tmp_path, fake) as one:
-        app = monitor_app("m1", one.monitor, views(one, settings(tmp_path, fake)), one.clock)
+        chosen = settings(tmp_path, fake)
+        records = Records(chosen, one.monitor.shown.archive, Scores(one.monitor.alarms.database), one.clock)
+        app = monitor_app("m1", one.monitor, views(one, chosen), one.clock, records=records)
     answered = {
         (route.path, method)
         for route in app.routes
