@@ -47,8 +47,16 @@ def _key(alarm: AlarmView) -> str:
     return sha256(repr((alarm.kind, alarm.origin, alarm.subject)).encode("utf-8", "replace")).hexdigest()[:16]
 
 
+def _kinds(alarms: Sequence[AlarmView]) -> list[tuple[str, list[AlarmView]]]:
+    """The alarms by kind, in the order in which the kinds come first: what they mean is then told once."""
+    found: dict[str, list[AlarmView]] = {}
+    for alarm in alarms:
+        found.setdefault(alarm.kind, []).append(alarm)
+    return list(found.items())
+
+
 def _named(sights: Sequence[Sight], name: str) -> Sight | None:
     return next((sight for sight in sights if sight.name == name), None)
 
 
-PAGES = Pages("monitor.page", iso=_iso, key=_key, named=_named, signs=_SIGNS, marks=_MARKS, words=_WORDS)
+PAGES = Pages("monitor.page", iso=_iso, key=_key, named=_named, kinds=_kinds, signs=_SIGNS, marks=_MARKS, words=_WORDS)
