@@ -149,7 +149,9 @@ class Reading:
     async def _make_page(self, number: int) -> Rendered | None:
         overview = await self._seen.find(number)
         distrusted = {key: len(listed) for key, listed in self._views.distrust().items()}
-        return None if overview is None else render(overview, distrusted, self._clock.now_ms())
+        if overview is None:
+            return None
+        return await trio.to_thread.run_sync(render, overview, distrusted, self._clock.now_ms())
 
     async def _make_document(self, number: int) -> Rendered | None:
         overview = await self._seen.find(number)

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 import trio
+from typing_extensions import override
 
-from monitor.archive import Archive, ArchiveLimits, Sample
+from monitor.archive import Archive, Sample
+from monitor.limits import ArchiveLimits
 from monitor.store import METADATA
 from runtime.database import open_database
 from runtime.keyfiles import write_signer_key
@@ -68,10 +70,16 @@ def serving(logs: Sequence[FakeLog]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(found or b"")
 
+        @override
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        @override
+        def handle_error(self, *_: object) -> None:
+            pass  # a monitor that ends takes its connections with it
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
