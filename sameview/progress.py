@@ -35,7 +35,8 @@ def progress_bar(what: str, console: Console | None = None) -> Iterator[Tell]:
         _Speed(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
+    # What a program prints is for whoever reads standard output, not for the screen.
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, size: bar.update(task, completed=done, total=size)
 

@@ -1,61 +1,68 @@
 """``sameview log add``: send files as entries, print their indexes, and fetch their proofs.
 
-A log that is busy is asked again within a limit. A proof is checked to be one of the entry before it is kept: that the
-log signed the tree, and who saw it, is for ``sameview verify proof`` to say, which knows whom its user trusts.
+Files are read when their turn comes, so that a directory may hold more than memory does. A proof is checked to be one
+of the entry before it is kept: that the log signed the tree, and who saw it, is for ``sameview verify proof`` to say,
+which knows whom its user trusts.
 """
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
-import trio
 
-from runtime.client import Client, FetchError, Response
-from runtime.errors import HOLDS, CannotTell, UsageError
+from runtime.client import Client
+from runtime.errors import HOLDS, UsageError
 from runtime.files import replace_file
 from runtime.foreground import run_foreground
+from sameview.client import add_batches, add_each, require_proof_of, wait_proof
+from sameview.progress import progress_bar
 from sameview.urls import checked_url
-from tlog.checkpoint import Checkpoint
-from tlog.errors import FormatError, ProofError
-from tlog.hashing import leaf_hash
-from tlog.note import Note
-from tlog.proofs import verify_inclusion
-from tlog.text import parse_decimal
-from tlog.tiles import MAX_ENTRY_BYTES, TILE_WIDTH, format_entries
-from tlog.tlog_proof import TlogProof
+from tlog.hashing import Hash, leaf_hash
+from tlog.tiles import MAX_ENTRY_BYTES, TILE_WIDTH
 
-ADD_SECONDS = 30  # a log that is busy has room again within its group commit; beyond this it is not busy but gone
-BUSY_SECONDS = 1.0  # between two attempts where the log does not say
-PROOF_SECONDS = 60  # until a checkpoint covers a new entry: the log's interval and its slowest needed witness
-POLL_SECONDS = 0.25
-MAX_ANSWER_BYTES = 1024 * 1024
-BUSY = frozenset({429, 502, 503, 504})
-NO_LOG = "give the URL of a log that accepts entries"
+PROOF_SUFFIX = ".tlog-proof"
+STANDARD_INPUT = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done with the files."""
+
+    batch: bool = False  # many entries in a request
+    proofs: bool = False  # beside the files
+    proof_out: Path | None = None  # or in this folder
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
     """One entry that is in the log, and where its proof is if one was asked for."""
 
-    file: str
+    file: Path
     index: int
+    leaf: Hash
     proof: Path | None = None
 
     def document(self) -> dict[str, str | int | None]:
-        return {"file": self.file, "index": self.index, "proof": None if self.proof is None else str(self.proof)}
+        return {
+            "file": str(self.file),
+            "index": self.index,
+            "proof": None if self.proof is None else str(self.proof),
+        }
 
     def line(self) -> str:
         return f"{self.index}\t{self.file}" + ("" if self.proof is None else f"\t{self.proof}")
 
 
-def add_files(url: str, files: Sequence[Path], *, batch: bool, proof_out: Path | None, as_json: bool) -> int:
+def add_files(url: str, files: Sequence[Path], plan: Plan, *, as_json: bool) -> int:
     """Add files to a log, each as one entry; without files, one entry from standard input.
+
+    Of a directory every file in it is added, at any depth, in the order of their names, in batches.
 
     Raises:
         UsageError: the URL is none, a file is too large for an entry, or what answers is no log.
@@ -63,8 +70,13 @@ def add_files(url: str, files: Sequence[Path], *, batch: bool, proof_out: Path |
         ProofError: the log gave a proof that is not one of the entry.
     """
     url = checked_url(url, "where the log is")
-    entries = [(str(file), _read(file)) for file in files or (Path("-"),)]
-    added = run_foreground(partial(_add, url, entries, batch, proof_out))
+    found = list(_files(files or (STANDARD_INPUT,)))
+    if not found:
+        raise UsageError("there is no file in what was named")
+    if plan.proofs and STANDARD_INPUT in found:
+        raise UsageError("a proof is written beside a file: for standard input name a folder with --proof-out")
+    plan = replace(plan, batch=plan.batch or any(file.is_dir() for file in files))
+    added = run_foreground(partial(_add, url, found, plan))
     if as_json:
         click.echo(json.dumps({"added": [entry.document() for entry in added]}))
     else:
@@ -73,132 +85,90 @@ def add_files(url: str, files: Sequence[Path], *, batch: bool, proof_out: Path |
     return HOLDS
 
 
-async def add_each(client: Client, url: str, entries: Sequence[bytes]) -> list[int]:
-    """Add entries one after the other, a request each: so they stand in the log in this order. Their indexes."""
-    return [_read_index(await _post(client, f"{url}/add", entry)) for entry in entries]
-
-
-async def add_batches(client: Client, url: str, entries: Sequence[bytes]) -> list[int]:
-    """Add entries, as many in a request as a bundle holds; their indexes in order."""
-    indexes: list[int] = []
-    for start in range(0, len(entries), TILE_WIDTH):
-        batch = entries[start : start + TILE_WIDTH]
-        indexes += _read_indexes(await _post(client, f"{url}/add-batch", format_entries(batch)), len(batch))
-    return indexes
-
-
-async def wait_proof(client: Client, url: str, index: int) -> bytes:
-    """The entry's ``.tlog-proof``, as soon as a published checkpoint covers it."""
-    with trio.move_on_after(PROOF_SECONDS):
-        while True:
-            answer = await _fetch(client, "GET", f"{url}/v1/proofs/entry/{index}")
-            if answer.status == 200:
-                return answer.body
-            if answer.status != 404 and answer.status not in BUSY:
-                raise _unexpected(answer)
-            await trio.sleep(POLL_SECONDS)
-    raise CannotTell(
-        f"no published checkpoint covers entry {index} yet: the log may be waiting for its witnesses; try again"
-    )
-
-
-async def _add(url: str, entries: Sequence[tuple[str, bytes]], batch: bool, proof_out: Path | None) -> list[Added]:
-    if proof_out is not None:
-        _make_folder(proof_out)
+async def _add(url: str, files: Sequence[Path], plan: Plan) -> list[Added]:
+    if plan.proof_out is not None:
+        _make_folder(plan.proof_out)
+    for file in files:
+        _look_at(file)  # what cannot be added is found out before anything is
     async with Client() as client:
-        data = [data for _, data in entries]
-        indexes = await (add_batches if batch else add_each)(client, url, data)
-        added = [Added(file, index) for (file, _), index in zip(entries, indexes, strict=True)]
-        if proof_out is None:
+        added = await _send(client, url, files, plan)
+        if not plan.proofs and plan.proof_out is None:
             return added
-        return [await _with_proof(client, url, *pair, proof_out) for pair in zip(added, data, strict=True)]
+        with progress_bar("proofs") as tell:
+            proven: list[Added] = []
+            for one in added:
+                proven.append(await _with_proof(client, url, one, plan.proof_out))
+                tell(len(proven), len(added))
+        return proven
 
 
-async def _with_proof(client: Client, url: str, added: Added, entry: bytes, folder: Path) -> Added:
+async def _send(client: Client, url: str, files: Sequence[Path], plan: Plan) -> list[Added]:
+    added: list[Added] = []
+    with progress_bar("entries") as tell:
+        for start in range(0, len(files), TILE_WIDTH):
+            some = files[start : start + TILE_WIDTH]
+            entries = [_read(file) for file in some]
+            indexes = await (add_batches if plan.batch else add_each)(client, url, entries)
+            sent = zip(some, indexes, entries, strict=True)
+            added += [Added(file, index, leaf_hash(entry)) for file, index, entry in sent]
+            tell(len(added), len(files))
+    return added
+
+
+async def _with_proof(client: Client, url: str, added: Added, folder: Path | None) -> Added:
     raw = await wait_proof(client, url, added.index)
-    _check_proof(raw, entry, added.index)
+    require_proof_of(added.leaf, added.index, raw)
     # SPEC: P-1 The file name SHOULD end in .tlog-proof.
-    path = folder / f"{added.index}.tlog-proof"
+    beside = added.file.with_name(added.file.name + PROOF_SUFFIX)
+    path = beside if folder is None else folder / f"{added.index}{PROOF_SUFFIX}"
     try:
         replace_file(path, raw, mode=0o644)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
-    return Added(added.file, added.index, path)
+    return replace(added, proof=path)
 
 
-def _check_proof(raw: bytes, entry: bytes, index: int) -> None:
+def _files(named: Sequence[Path]) -> Iterator[Path]:
+    for path in named:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, folders, names in os.walk(path, onerror=_cannot_list):
+            folders.sort()
+            # Proofs of an earlier run stand beside what they prove, and are not to be logged themselves.
+            inside = (Path(folder, name) for name in sorted(names) if not name.endswith(PROOF_SUFFIX))
+            yield from (file for file in inside if file.is_file())
+
+
+def _cannot_list(error: OSError) -> None:
+    raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
+def _look_at(file: Path) -> None:
+    if file == STANDARD_INPUT:
+        return
     try:
-        proof = TlogProof.parse(raw)
-        head = Checkpoint.parse(Note.parse(proof.checkpoint_note).text).head
-    except FormatError as error:
-        raise UsageError(f"what the log gave as a proof is none: {error}; {NO_LOG}") from None
-    if proof.index != index:
-        raise ProofError(f"the log said that an entry has the index {index} and proved another one")
-    try:
-        verify_inclusion(leaf_hash(entry), index, head, proof.path)
-    except ProofError as error:
-        raise ProofError(f"the log's proof for entry {index} does not hold: {error}") from None
-
-
-async def _post(client: Client, url: str, body: bytes) -> Response:
-    """Send entries, again and again while the log is busy."""
-    with trio.move_on_after(ADD_SECONDS):
-        while True:
-            answer = await _fetch(client, "POST", url, body)
-            if answer.status == 200:
-                return answer
-            if answer.status not in BUSY:
-                raise _unexpected(answer)
-            await trio.sleep(_retry_after(answer))
-    raise CannotTell("the log is too busy: try again later, entries that it has already keep their indexes")
-
-
-async def _fetch(client: Client, method: str, url: str, body: bytes = b"") -> Response:
-    try:
-        return await client.fetch(method, url, body=body, cap=MAX_ANSWER_BYTES, seconds=ADD_SECONDS)
-    except FetchError as error:
-        raise CannotTell(f"the log cannot be asked: {error}; does it serve at this URL?") from None
-
-
-def _unexpected(answer: Response) -> UsageError | CannotTell:
-    if answer.status >= 500:
-        return CannotTell(f"the log answered {answer.status}: it has a problem of its own; try again later")
-    return UsageError(f"the log answered {answer.status}: {NO_LOG}")
-
-
-def _retry_after(answer: Response) -> float:
-    try:
-        return float(parse_decimal(answer.headers.get("retry-after", "").encode(), "Retry-After"))
-    except FormatError:
-        return BUSY_SECONDS
-
-
-def _read_index(answer: Response) -> int:
-    try:
-        return parse_decimal(answer.body.removesuffix(b"\n"), "an index")
-    except FormatError:
-        raise UsageError(f"the answer is not that of a log: {NO_LOG}") from None
-
-
-def _read_indexes(answer: Response, count: int) -> list[int]:
-    try:
-        indexes = msgspec.json.decode(answer.body, type=dict[str, list[int]])["indexes"]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
-        indexes = []
-    if len(indexes) != count:
-        raise UsageError(f"the answer is not that of a log: {NO_LOG}")
-    return indexes
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    if size > MAX_ENTRY_BYTES:
+        raise _too_large(file)
 
 
 def _read(file: Path) -> bytes:
     try:
-        with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as opened:
+        with nullcontext(sys.stdin.buffer) if file == STANDARD_INPUT else file.open("rb") as opened:
             data = opened.read(MAX_ENTRY_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
     if len(data) > MAX_ENTRY_BYTES:
-        raise UsageError(f"{file} is larger than {MAX_ENTRY_BYTES} bytes, the most an entry can be: log a hash of it")
+        raise _too_large(file)
     return data
+
+
+def _too_large(file: Path) -> UsageError:
+    return UsageError(f"{file} is larger than {MAX_ENTRY_BYTES} bytes, the most an entry can be: log a hash of it")
 
 
 def _make_folder(path: Path) -> None:

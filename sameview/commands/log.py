@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from runtime.errors import DOES_NOT_HOLD, HOLDS
+from runtime.errors import DOES_NOT_HOLD, HOLDS, UsageError
 from tlog.errors import ProofError
 from tlog.text import encode_base64
 
@@ -69,16 +69,20 @@ def replay(config: Path, as_json: bool) -> int:
 @log.command()
 @click.argument("url")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--batch", is_flag=True, help="Send up to 256 entries in one request.")
+@click.option("--batch", is_flag=True, help="Send up to 256 entries in one request; files of a directory always are.")
+@click.option("--proofs", is_flag=True, help="Write FILE.tlog-proof beside each file.")
 @click.option(
-    "--proof-out", type=click.Path(path_type=Path, file_okay=False), help="Write a .tlog-proof for each entry here."
+    "--proof-out", type=click.Path(path_type=Path, file_okay=False), help="Write INDEX.tlog-proof for each entry here."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def add(url: str, files: tuple[Path, ...], batch: bool, proof_out: Path | None, as_json: bool) -> int:
-    """Add FILES to the log at URL, each as one entry; without FILES, one entry from standard input.
+def add(url: str, files: tuple[Path, ...], batch: bool, proofs: bool, proof_out: Path | None, as_json: bool) -> int:
+    """Add FILES to the log at URL, each as one entry; of a directory every file in it; else standard input.
 
-    Prints each entry's index. With --proof-out waits for the checkpoint that covers it and writes INDEX.tlog-proof.
+    Prints each entry's index. With --proofs or --proof-out waits for the checkpoint that covers it and writes its
+    proof. A file that ends in .tlog-proof is left out where its directory is named.
     """
-    from sameview.submit import add_files
+    from sameview.submit import Plan, add_files
 
-    return add_files(url, files, batch=batch, proof_out=proof_out, as_json=as_json)
+    if proofs and proof_out is not None:
+        raise UsageError("write proofs beside the files by --proofs, or into a folder by --proof-out")
+    return add_files(url, files, Plan(batch, proofs, proof_out), as_json=as_json)

@@ -12,12 +12,12 @@ import trio
 
 from runtime.client import Client, FetchError
 from runtime.errors import CannotTell
+from sameview.client import add_batches, wait_proof
 from sameview.lab import federation
 from sameview.lab.federation import monitor_name
 from sameview.lab.narrator import Narrator, Report
 from sameview.lab.scenarios import FIRST_ENTRIES, SCENARIOS
 from sameview.lab.stage import Stage, source_files
-from sameview.submit import add_batches, wait_proof
 
 
 async def run_all(names: Sequence[str], directory: Path, narrator: Narrator) -> list[Report]:

@@ -13,9 +13,9 @@ import trio
 
 from gossip.core import origin_id
 from runtime.clock import SystemClock
+from sameview.client import add_batches
 from sameview.lab.federation import MONITORS, WITNESSES
 from sameview.lab.stage import Stage, source_files
-from sameview.submit import add_batches
 
 AUDITOR = MONITORS[0]
 SILENT = WITNESSES[:2]

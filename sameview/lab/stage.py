@@ -16,9 +16,9 @@ import trio
 import sameview
 from runtime.client import Client, FetchError
 from runtime.errors import CannotTell
+from sameview.client import add_batches
 from sameview.lab.federation import FRONT, MONITORS, Node, Plan, log_stem, monitor_name, origin_of
 from sameview.lab.narrator import Narrator, Report
-from sameview.submit import add_batches
 from tlog.checkpoint import Checkpoint
 from tlog.note import Note
 from tlog.tiles import MAX_ENTRY_BYTES

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from runtime.client import Client
 from runtime.errors import CannotTell
-from sameview import submit
+from sameview import client as log_client
 from tests.commands import Ran, Sameview
 from tests.fakes_log import FakeLog
 from tests.served import served
@@ -130,18 +130,18 @@ async def test_asks_a_busy_log_again_when_it_says_so(sameview: Sameview, files: 
 async def test_a_log_that_stays_busy_tells_nothing(
     sameview: Sameview, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit, "ADD_SECONDS", 0.5)
+    monkeypatch.setattr(log_client, "ADD_SECONDS", 0.5)
     ran = await add(sameview, Log(add=[Response(status_code=503)] * 99), files[0])
     assert (ran.code, ran.out) == (3, "")
     assert ran.err.startswith("sameview: the log is too busy: try again later")
 
 
 async def test_a_log_that_publishes_no_checkpoint_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "PROOF_SECONDS", 0.3)
+    monkeypatch.setattr(log_client, "PROOF_SECONDS", 0.3)
     log = Log(proof=[Response(status_code=404)] * 99)
     async with served(log.app()) as place, Client() as client:
         with pytest.raises(CannotTell, match="no published checkpoint covers entry 0 yet"):
-            await submit.wait_proof(client, place.url, 0)
+            await log_client.wait_proof(client, place.url, 0)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +204,58 @@ def test_an_entry_that_is_too_large_is_not_sent(sameview: Sameview, tmp_path: Pa
 
 
 def test_a_file_that_cannot_be_read_ends_with_2(sameview: Sameview, tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path):
-        ran = sameview("log", "add", "http://127.0.0.1:1", path)
-        assert (ran.code, ran.out, ran.err.startswith(f"sameview: cannot read {path}: ")) == (2, "", True)
+    path = tmp_path / "none"
+    ran = sameview("log", "add", "http://127.0.0.1:1", path)
+    assert (ran.code, ran.out, ran.err.startswith(f"sameview: cannot read {path}: ")) == (2, "", True)
+
+
+def test_a_directory_without_a_file_ends_with_2(sameview: Sameview, tmp_path: Path) -> None:
+    (tmp_path / "a.tlog-proof").write_bytes(b"")
+    ran = sameview("log", "add", "http://127.0.0.1:1", tmp_path)
+    assert (ran.code, ran.err) == (2, "sameview: there is no file in what was named\n")
+
+
+def test_a_directory_that_cannot_be_listed_ends_with_2(
+    sameview: Sameview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> object:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    ran = sameview("log", "add", "http://127.0.0.1:1", tmp_path)
+    assert (ran.code, ran.err) == (2, f"sameview: cannot read {tmp_path}: Permission denied\n")
+
+
+async def test_adds_a_directory_in_batches_with_a_proof_beside_each_file(sameview: Sameview, tmp_path: Path) -> None:
+    for name in ("b", "a/2", "a/1", "c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    log = Log()
+    ran = await add(sameview, log, tmp_path, "--proofs", "--json")
+    assert (ran.code, log.log.entries) == (0, [b"b", b"c", b"a/1", b"a/2"])
+    assert len(log.bodies) == 1 + 4  # one batch, and the proofs
+    for added in ran.document["added"]:
+        assert added["proof"] == added["file"] + ".tlog-proof"
+        options = ("--entry", added["file"], "--vkey", log.log.key.verifier_key)
+        assert sameview("verify", "proof", added["proof"], *options).code == 0
+    # Another run does not log the proofs of the first one.
+    again = await add(sameview, Log(), tmp_path, "--json")
+    assert len(again.document["added"]) == 4
+
+
+async def test_what_cannot_be_added_is_found_out_before_anything_is(sameview: Sameview, tmp_path: Path) -> None:
+    (tmp_path / "good").write_bytes(b"good")
+    (tmp_path / "too-large").write_bytes(bytes(65536))
+    log = Log()
+    assert (await add(sameview, log, tmp_path)).code == 2
+    assert log.bodies == []
+
+
+def test_there_is_one_place_for_proofs(sameview: Sameview, files: list[Path], tmp_path: Path) -> None:
+    url = "http://127.0.0.1:1"
+    assert sameview("log", "add", url, *files, "--proofs", "--proof-out", tmp_path).code == 2
+    ran = sameview("log", "add", url, "-", "--proofs")
+    assert (ran.code, "beside a file" in ran.err) == (2, True)
 
 
 def test_a_log_that_cannot_be_reached_ends_with_3(sameview: Sameview, files: list[Path]) -> None:
