@@ -1,5 +1,6 @@
 """How a monitor is put together: ``init`` makes its state once, ``serve`` runs it."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 
 from gossip.core import Rules
 from gossip.envelope import peer_id
+from gossip.messages import GetHeads
 from gossip.shell import Gossip, Post
 from monitor.alarms.book import Alarms
 from monitor.alarms.kinds import NOT_BEGUN, WRONG_TILE
@@ -234,12 +236,19 @@ def _beginning(
     """Prepare to begin where ``start`` says."""
     operators = {peer.observer: peer.operator for peer in settings.peers if peer.observer is not None}
     stated = vouchers_of(monitor.ledger, watched.log.origin, operators)
+    asked = -math.inf
 
     async def waits(why: str) -> None:
-        if why:
-            await monitor.alarm(NOT_BEGUN, watched.log.id, "its start", why)
-        else:
+        nonlocal asked
+        if not why:
             await monitor.clear(NOT_BEGUN, watched.log.id)
+            return
+        await monitor.alarm(NOT_BEGUN, watched.log.id, "its start", why)
+        if trio.current_time() - asked >= settings.gossip_interval:
+            # Who knows that we hold a head does not send it by itself, and its observer's line with it.
+            asked = trio.current_time()
+            for one in settings.peers:
+                monitor.gossip.send(one.peer.id, GetHeads((watched.log.id,)))
 
     return Beginning(watched.start, mirror, source, stated, settings.liars + 1, waits)
 
