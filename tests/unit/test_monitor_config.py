@@ -10,6 +10,7 @@ from monitor.config import MonitorSettings, _check_roles, observers_of, read_set
 from monitor.kinds import Kind
 from runtime.errors import UsageError
 from runtime.keyfiles import write_signer_key
+from tests.commands import Sameview
 from tests.fakes_log import ORIGIN, policy, signer
 from tlog.keys import KeyType, VerifierKey
 from tlog.text import decode_base64, encode_base64
@@ -98,6 +99,47 @@ def test_a_witness_is_told_about_the_logs_whose_policy_names_it(tmp_path: Path) 
     own = f'vkeys = ["{LOG_KEY.verifier_key}"]\npolicy = "open.txt"\n'
     (witness,) = settings(tmp_path, HEAD + LOG + SECOND + own + WITNESS).witnesses
     assert witness.origins == {origin_id(ORIGIN)}
+
+
+def test_who_is_asked_for_heads_and_how_many_may_lie_is_configured(tmp_path: Path) -> None:
+    found = settings(
+        tmp_path, HEAD + "liars = 1\nwitness_interval = 15.0\n" + LOG + 'distributor = "http://d/"\n' + WITNESS
+    )
+    assert (found.liars, found.witness_interval, found.logs[0].distributor) == (1, 15.0, "http://d")
+    assert found.witnesses[0].monitoring_url == "http://127.0.0.1:8081"
+
+
+def test_witnesses_are_asked_each_minute_and_none_may_lie_unless_that_is_said(tmp_path: Path) -> None:
+    found = settings(tmp_path, HEAD + LOG)
+    assert (found.liars, found.witness_interval, found.logs[0].distributor) == (0, 60.0, "")
+
+
+@pytest.mark.parametrize(
+    ("head", "log", "message"),
+    [
+        ("liars = 2\n", "", "2 witnesses make a quorum of the policy (minq = 2), and `liars` = 2 of them may lie"),
+        ("liars = 2\n", "", "set `liars` to at most 1, or use a policy with a larger quorum"),
+        ("liars = -1\n", "", "`liars` cannot be negative"),
+        ("witness_interval = 0.001\n", "", "`witness_interval` is not between"),
+        ("", 'distributor = "d"\n', "[[log]] number 1: `distributor` is not a URL"),
+    ],
+)
+def test_a_claim_that_cannot_be_made_is_refused(tmp_path: Path, head: str, log: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        settings(tmp_path, HEAD + head + LOG + log)
+    assert message in str(error.value)
+
+
+def test_a_log_without_witnesses_is_followed_whoever_may_lie(tmp_path: Path) -> None:
+    own = f'vkeys = ["{LOG_KEY.verifier_key}"]\npolicy = "open.txt"\n'
+    assert len(settings(tmp_path, HEAD + "liars = 1\n" + LOG + SECOND + own).logs) == 2
+
+
+def test_init_says_what_the_policy_is_worth(tmp_path: Path, sameview: Sameview) -> None:
+    settings(tmp_path, HEAD + LOG)
+    ran = sameview("monitor", "init", "--config", tmp_path / "monitor.toml")
+    assert ran.code == 0
+    assert "policy of log.example/one: minq 2, inter 1, block 2, liars 0" in ran.err
 
 
 def test_what_a_monitor_testifies_and_whom_it_dials_is_configured(tmp_path: Path) -> None:
