@@ -102,9 +102,13 @@ class Follower:
     async def run(self) -> None:
         """Look at both once an interval, for ever."""
         while True:
-            await self._sequencer.look()
-            await self._read()
+            await self.look()
             await trio.sleep(max(self._interval, MIN_INTERVAL))
+
+    async def look(self) -> None:
+        """Look once."""
+        await self._sequencer.look()
+        await self._read()
 
     def problems(self) -> list[str]:
         """What keeps this process from showing the newest checkpoint."""

@@ -1,0 +1,123 @@
+"""Public files in object storage on a real S3 server: whole, durable, replaced only by whoever is not overtaken."""
+
+from pathlib import Path
+
+import pytest
+
+from logserver.core import TileFile
+from logserver.files import CHECKPOINT, PublicObjects
+from runtime.errors import UsageError
+from runtime.objects import Objects, ObjectsFailed, Overtaken, check_object_url, open_objects
+from runtime.register import Fenced
+from tests.objects import S3Server
+
+TILES = [TileFile(f"tile/0/00{number}", bytes([number])) for number in range(5)]
+
+
+@pytest.fixture
+def url(s3: S3Server) -> str:
+    return f"s3://{s3.new_bucket()}/log"
+
+
+@pytest.fixture
+def objects(url: str) -> Objects:
+    return open_objects(url)
+
+
+def test_what_was_written_is_read_and_nothing_else_is_there(url: str) -> None:
+    files = PublicObjects(open_objects(url))
+    assert not files.holds_tiles()
+    files.write(TILES)
+    files.write(TILES[:1])
+    assert [files.read(tile.path) for tile in TILES] == [tile.data for tile in TILES]
+    assert (files.read("tile/0/009"), files.read_checkpoint(), files.holds_tiles()) == (None, None, True)
+    assert files.place == url
+
+
+def test_whoever_reads_from_the_storage_itself_learns_the_types(s3: S3Server, url: str) -> None:
+    files = PublicObjects(open_objects(url))
+    files.write_checkpoint(b"note")
+    files.write(TILES[:1])
+    stored = Path(s3.root, url.removeprefix("s3://"))
+    assert ((stored / "checkpoint").read_bytes(), (stored / TILES[0].path).read_bytes()) == (b"note", TILES[0].data)
+
+
+def test_a_place_that_is_not_empty_is_refused(url: str) -> None:
+    files = PublicObjects(open_objects(url))
+    files.create()
+    files.write(TILES[:1])
+    with pytest.raises(UsageError, match="is not empty"):
+        files.create()
+
+
+def test_partial_tiles_go_when_the_full_one_is_there(url: str) -> None:
+    files = PublicObjects(open_objects(url))
+    partial = [TileFile(f"tile/0/000.p/{width}", b"x") for width in (3, 5)]
+    files.write(partial)
+    files.drop_partial("tile/0/000")
+    assert files.read("tile/0/000.p/3") == b"x"
+    files.write([*TILES[:1], TileFile("tile/0/001.p/1", b"y")])
+    files.drop_partial("tile/0/000")
+    assert [files.read(path) for path in ("tile/0/000.p/3", "tile/0/000.p/5")] == [None, None]
+    assert (files.read("tile/0/000"), files.read("tile/0/001.p/1")) == (TILES[0].data, b"y")
+    files.drop_partial("tile/0/000")
+
+
+def test_an_instance_that_was_overtaken_does_not_put_an_older_checkpoint_over_a_newer_one(url: str) -> None:
+    first, second = PublicObjects(open_objects(url)), PublicObjects(open_objects(url))
+    first.write_checkpoint(b"1")
+    assert second.read_checkpoint() == b"1"
+    second.write_checkpoint(b"2")
+    with pytest.raises(Fenced):
+        first.write_checkpoint(b"1 again")
+    assert second.read(CHECKPOINT) == b"2"
+
+
+def test_an_object_is_replaced_by_whoever_knows_it(objects: Objects) -> None:
+    mark = objects.replace("a", None, b"1")
+    with pytest.raises(Overtaken):
+        objects.replace("a", None, b"2")
+    newer = objects.replace("a", mark, b"2")
+    with pytest.raises(Overtaken):
+        objects.replace("a", mark, b"3")
+    # What looks like a refusal is our own success, if it is ours that is stored.
+    assert objects.replace("a", mark, b"2") == newer
+
+
+def test_a_larger_object_than_expected_is_not_taken(objects: Objects) -> None:
+    objects.replace("a", None, b"12345")
+    with pytest.raises(ObjectsFailed, match="expected size"):
+        objects.read("a", 4)
+
+
+def test_removing_what_is_gone_is_no_error(objects: Objects) -> None:
+    objects.remove(["a", "b"])
+
+
+def test_a_storage_that_is_not_there_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    objects = open_objects("s3://bucket/log")
+    for ask in (
+        lambda: objects.read("a", 1),
+        lambda: objects.replace("a", None, b""),
+        lambda: objects.write([("a", b"")], {}),
+        lambda: list(objects.paths("")),
+        lambda: objects.remove(["a"]),
+        lambda: PublicObjects(objects).read_checkpoint(),
+    ):
+        with pytest.raises(ObjectsFailed, match="the object storage does not"):
+            ask()
+    with pytest.raises(UsageError, match="cannot use s3://bucket/log"):
+        PublicObjects(objects).create()
+
+
+@pytest.mark.parametrize("url", ["s3://", "http://bucket", "s3:///path", "s3://b/a//b", "s3://b?x=1", "s3://b#x"])
+def test_a_url_that_names_no_bucket_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="s3://bucket/prefix"):
+        check_object_url(url)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.objects.find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match="install `sameview"):
+        open_objects("s3://bucket/log")
