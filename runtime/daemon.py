@@ -13,6 +13,7 @@ operator, and tasks that run beside them.
 
 import gc
 import json
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -34,6 +35,7 @@ from tlog.errors import TlogError
 
 DRAIN_SECONDS = 30.0  # what supervisors commonly wait between SIGTERM and SIGKILL, or less; requests end well before
 SWITCH_SECONDS = 0.0005  # the database's threads hand over ten times as often as by default: twice the throughput
+MANY_FILES = 65_536  # a monitor has a few files open for each log, and a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def run_daemon(role: str, daemon: Daemon) -> int:
     """Run a daemon until it has drained or failed, and return the exit code of the process."""
     configure_logs(role)
     sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_many_files()
     try:
         return trio.run(_run, role, daemon)
     except BaseException as error:
@@ -101,6 +104,14 @@ async def serve_node(
                 operator_url = None if operator is None else url_of(operator)
                 task_status.started(Ready(url_of(public), opened.vkey, operator_url))
             tasks.cancel_scope.cancel()
+
+
+def _allow_many_files() -> None:
+    """Take as many descriptors as the system allows: many still get 1,024 unless they ask, and no more are needed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _run(role: str, daemon: Daemon) -> int:

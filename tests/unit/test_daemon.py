@@ -251,6 +251,20 @@ def test_once_it_serves_the_interpreter_is_tuned_for_serving() -> None:
         assert "True True\n" in ended(process)[2]
 
 
+@pytest.mark.parametrize(("limits", "left"), [((64, 256), [256, 256]), ((256, 256), [256, 256])])
+def test_it_takes_as_many_files_as_the_system_allows(limits: tuple[int, int], left: list[int]) -> None:
+    told = f"""
+        import json, resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, {limits})
+        async def tell(drain, *, task_status):
+            task_status.started(Ready(json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)), "vkey"))
+            await drain.wait()
+        sys.exit(run_daemon('test', tell))
+    """
+    with daemon(told) as process:
+        assert json.loads(ready(process)["url"]) == left
+
+
 def test_logs_are_json_lines_on_standard_error() -> None:
     with daemon("""
         import logging, structlog
