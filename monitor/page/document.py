@@ -81,6 +81,17 @@ class Watermark:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateView:
+    """Where the watermark's certificate and the policy are, and the command that verifies the one by the other."""
+
+    path: str
+    file: str
+    policy_path: str
+    policy_file: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class PendingHead:
     """A head that was signed, and is not known yet to lie on the branch."""
 
@@ -115,6 +126,7 @@ class LogView:
     pending: tuple[PendingHead, ...]
     alarms: tuple[str, ...]
     evidence: tuple[str, ...]
+    completeness: CertificateView | None = None
 
 
 @dataclass(frozen=True, slots=True)

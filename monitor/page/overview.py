@@ -14,6 +14,7 @@ from monitor.page.document import (
     Agreement,
     AlarmView,
     CatchUp,
+    CertificateView,
     EvidenceView,
     LogView,
     Overview,
@@ -29,6 +30,7 @@ from monitor.site import Site
 from monitor.store import StoredEvidence
 from monitor.views import Views
 from runtime.version import version_document
+from runtime.wording import shell
 from tlog.evidence import EvidenceType
 from tlog.keys import VerifierKey
 from tlog.text import encode_base64
@@ -134,6 +136,7 @@ class Overviews:
             ),
             alarms=tuple(dict.fromkeys(alarm.kind for alarm in self.monitor.alarms.about(site.log.origin))),
             evidence=tuple(id_.hex() for id_ in branch.convicted),
+            completeness=None if mark.time is None else certificate_view(site.log),
         )
 
     async def _seen_by(self, named: NamedPeer, origin: bytes, site: Site, branch: Branch) -> Sight:
@@ -198,6 +201,17 @@ def evidence_view(one: StoredEvidence, log: Log | None) -> EvidenceView:
         policy_path=None if policy is None else f"/v1/policies/{policy.hex()}",
         policy_file=name,
     )
+
+
+def certificate_view(log: Log) -> CertificateView:
+    """How the watermark of a log is verified."""
+    id_hex = log.id.hex()
+    file, policy = f"{id_hex[:16]}.tlog-completeness", policy_file(log.id)
+    words = ["sameview", "verify", "completeness", file, "--policy", policy]
+    if not any(line.key.name == log.origin for line in log.policy.logs):
+        words += [word for key in log.keys for word in ("--vkey", key.format())] + ["--origin", log.origin]
+    certificate, policy_path = f"/v1/completeness/{id_hex}/certificate", f"/v1/policies/{id_hex}"
+    return CertificateView(certificate, file, policy_path, policy, shell(words))
 
 
 def policy_file(origin: bytes) -> str:

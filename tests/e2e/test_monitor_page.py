@@ -17,7 +17,7 @@ from tests.e2e.browser import MISSING, PATIENCE, Process, browser, configure, pa
 from tests.fakes_log import WITNESSES, FakeLog, signer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
@@ -222,6 +222,29 @@ def test_names_that_others_chose_stay_text(page: "Page", place: Place) -> None:
     assert place.errors == []
 
 
+def test_the_watermark_s_certificate_verifies_by_the_command_shown(page: "Page", place: Place) -> None:
+    open_(page, place)
+    details = page.locator("details.plots").filter(has_text="log.example/two")
+    for name in ("download it", "the policy"):
+        save(page, details.get_by_role("link", name=name), place.folder)
+    done = pasted(details.locator(".command code").inner_text(), place.folder)
+    assert (done.returncode, "complete" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def save(page: "Page", link: "Locator", folder: Path) -> None:
+    """Download what a link leads to, under the name that the page gives it."""
+    with page.expect_download() as waiting:
+        link.click()
+    waiting.value.save_as(folder / waiting.value.suggested_filename)
+
+
+def pasted(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run what the page shows as a person does who pastes it into a shell."""
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": programs}
+    return subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, env=environment)
+
+
 def test_an_alarm_appears_and_its_evidence_verifies_by_the_command_shown(page: "Page", place: Place) -> None:
     open_(page, place)
     assert page.locator("#evidence").count() == 0
@@ -232,15 +255,8 @@ def test_an_alarm_appears_and_its_evidence_verifies_by_the_command_shown(page: "
     assert "1 of 3 logs signed two histories" in page.locator("#verdict").inner_text()
     assert "convicted" in (page.locator("#news").text_content() or "")  # what a screen reader says
     assert page.title().startswith("(1) ")
-    with page.expect_download() as waiting:
-        page.get_by_role("link", name="Download the evidence").click()
-    download = waiting.value
-    download.save_as(place.folder / download.suggested_filename)
-    command = page.locator(".command code").inner_text()
-    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["sh", "-c", command], cwd=place.folder, capture_output=True, text=True, env={**os.environ, "PATH": programs}
-    )
+    save(page, page.get_by_role("link", name="Download the evidence"), place.folder)
+    done = pasted(page.locator("#evidence .command code").inner_text(), place.folder)
     assert (done.returncode, "contradicted itself" in done.stdout) == (0, True), done.stderr
     assert place.errors == []
 
