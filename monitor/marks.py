@@ -154,7 +154,7 @@ class _Place:
 
     def judged(self, statement: StoredSight, on_branch: bool) -> bool:
         """Note where a statement lies; tell whether it is the newest one there."""
-        self.waiting.remove(statement)
+        self.waiting = [one for one in self.waiting if one is not statement]  # more may have come meanwhile
         if statement is self.newest:
             self.on_branch = on_branch
         return on_branch and (self.sight is None or _is_newer(statement, self.sight))
