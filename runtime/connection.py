@@ -13,6 +13,8 @@ import trio
 from starlette.types import ASGIApp, Scope
 
 from runtime.channel import Channel, ClientGoneError
+from runtime.database_thread import DatabaseFailed
+from runtime.errors import leaves
 from runtime.exchange import Exchange
 from runtime.limits import Limits
 from runtime.request_parser import RequestError, RequestHead, RequestParser
@@ -109,7 +111,7 @@ class Connection:
             await self._app(self._asgi_scope(head), exchange.receive, exchange.send)
         except Exception as error:
             if not exchange.failed:
-                _log.exception("request_failed", method=head.method, exc_info=error)
+                _report(head.method, error)
         return await exchange.finish()
 
     def _asgi_scope(self, head: RequestHead) -> Scope:
@@ -148,6 +150,15 @@ def _address(name: Callable[[], object]) -> tuple[str, int] | None:
     except OSError:
         pass
     return None
+
+
+def _report(method: str, error: Exception) -> None:
+    failures = list(leaves(error))
+    if all(isinstance(failure, DatabaseFailed) for failure in failures):
+        # It failed below us: where we called it from helps nobody, and the daemon ends with its last sentence.
+        _log.error("request_failed", method=method, reason=str(failures[0]))
+    else:
+        _log.exception("request_failed", method=method, exc_info=error)
 
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}

@@ -36,6 +36,7 @@ async def test_a_full_disk_ends_a_log_and_loses_nothing_it_acknowledged(tmp_path
         assert process.returncode == OUR_FAULT
         assert "stopped: start it again when the disk is well" in told
         assert "the database or its disk failed (database or disk is full)" in told
+        assert "Traceback" not in told
         disk.free()
         published = await wait_published(tmp_path, acknowledged)
         entries = stored_entries(tmp_path, published.size)

@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runtime.database import DatabaseFailed
 from runtime.errors import UsageError
 from runtime.server import open_listener, serve, url_of
 from tests.serving import answering, echo, serving
@@ -277,6 +278,18 @@ async def test_an_application_that_fails_before_it_answers_is_500(app: ASGIApp) 
             answer = await client.ask(GET)
             assert (answer.status, answer.headers[b"connection"], await client.wait_closed()) == (500, b"close", b"")
     assert [log["event"] for log in logs] == ["request_failed"] * (app is not _nothing)
+
+
+async def test_a_disk_that_fails_below_a_request_is_told_without_a_traceback() -> None:
+    async def failing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise DatabaseFailed(OSError(28, "No space left on device"))
+
+    with structlog.testing.capture_logs() as logs:
+        async with serving(failing) as served, served.connect() as client:
+            assert (await client.ask(GET)).status == 500
+    assert [log["event"] for log in logs] == ["request_failed"]
+    assert "No space left on device" in logs[0]["reason"]
+    assert "exc_info" not in logs[0]
 
 
 async def test_a_failure_to_answer_head_has_no_body() -> None:
