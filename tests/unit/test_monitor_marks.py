@@ -1,12 +1,14 @@
 """The watermark of a running monitor: what it rests on, what moves it, and that only a conviction moves it back."""
 
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 import trio
 from starlette.applications import Starlette
 
@@ -210,6 +212,39 @@ async def test_what_was_not_written_down_is_not_published(tmp_path: Path) -> Non
         await settled(one)
     async with watching(tmp_path, log) as one:
         assert one.monitor.marks.current(ID).time == START - 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_is_heard_in_whatever_order_it_never_moves_back(tmp_path: Path, seed: int) -> None:
+    """Witnesses whose statements come late, twice or ahead of the branch, one of them an hour ahead; and restarts."""
+    chance = random.Random(seed)
+    log = grown(5)
+    log.publish(time=START - 100)
+    stated: list[tuple[SignerKey, int, int]] = []
+    last, now = START - 100, START
+    for life in range(3):
+        async with watching(tmp_path, log) as one:
+            assert life == 0 or one.monitor.marks.current(ID).time == last
+            one.clock.advance(now - START)
+            await one.poll()
+            for _ in range(25):
+                one.clock.advance(chance.randint(0, 3))
+                if chance.random() < 0.3:
+                    log.add(chance.randint(1, 3))
+                witness = chance.choice(WITNESSES)
+                ahead = 3600 if witness is W3 else 0
+                stated.append((witness, log.size, one.clock.now() + ahead))
+                for key, size, time in chance.sample(stated, min(2, len(stated))):
+                    one.monitor.marks.take(ID, open_checkpoint(log.sign(size, [key], time=time), KEYS), one.clock.now())
+                if chance.random() < 0.2:
+                    log.publish(witnesses=[W1, W2], time=one.clock.now())
+                    stated += [(W1, log.size, one.clock.now()), (W2, log.size, one.clock.now())]
+                    await one.poll()
+                found = (await settled(one)).time or last
+                assert last <= found <= one.clock.now()
+                last = found
+            now = one.clock.now()
+    assert last > START
 
 
 # The certificate, and where it is published.
