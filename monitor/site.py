@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gossip.core import Log
 from monitor.core import UNREACHABLE_SECONDS
 from monitor.follow import Follower
+from monitor.kinds import Kind
 from monitor.mirror import Mirror
 from monitor.sources.source import Source
 from tlog.errors import TlogError
@@ -19,6 +20,7 @@ class Site:
     mirror: Mirror
     source: Source
     follower: Follower
+    kind: Kind = Kind.TILES
     elsewhere: Source | None = None
     """The second way to the log, if there is one."""
     confirmed: int | None = None

@@ -32,8 +32,9 @@ class Views:
                 "origin": site.log.origin,
                 "id": origin.hex(),
                 "url": self.urls[origin],
-                "kind": "tiles",
+                "kind": site.kind.value,
                 "vkeys": [key.format() for key in site.log.keys],
+                "start": site.mirror.start,
                 "size": self.monitor.branch(origin).size,
             }
             for origin, site in self.monitor.sites.items()
