@@ -1,4 +1,4 @@
-"""Lets a process verify the same bytes with the same keys once, although a thousand simulated monitors look at them.
+"""Lets a process read and verify the same bytes once, although a thousand simulated monitors look at them.
 
 What is remembered is the outcome of a pure function of exactly these arguments, so nothing turns out differently: a
 test runs one federation with and without it and compares the traces. Only what succeeded is remembered.
@@ -21,8 +21,9 @@ Key = TypeVar("Key")
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Remember verified signatures and opened checkpoints while this lasts."""
-    verify = VerifierKey.verify
+    """Remember notes, verified signatures and opened checkpoints while this lasts."""
+    verify, parse = VerifierKey.verify, Note.parse
+    notes: dict[bytes, Note] = {}
     openings: dict[tuple[bytes | Note, tuple[VerifierKey, ...]], SignedCheckpoint] = {}
 
     def open_once(raw: bytes | Note, keys: Iterable[VerifierKey]) -> SignedCheckpoint:
@@ -32,15 +33,21 @@ def remembered() -> Iterator[None]:
             found = _put(openings, key, open_checkpoint(raw, key[1]))
         return found
 
+    def parse_once(raw: bytes) -> Note:
+        found = notes.get(raw)
+        return _put(notes, raw, parse(raw)) if found is None else found
+
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("gossip.core")]
     users = [module for module in modules if vars(module).get("open_checkpoint") is open_checkpoint]
     try:
         VerifierKey.verify = _once(verify)  # type: ignore[method-assign,assignment]
+        Note.parse = parse_once  # type: ignore[method-assign,assignment]
         for module in users:
             vars(module)["open_checkpoint"] = open_once
         yield
     finally:
         VerifierKey.verify = verify  # type: ignore[method-assign]
+        Note.parse = parse  # type: ignore[method-assign]
         for module in users:
             vars(module)["open_checkpoint"] = open_checkpoint
 
