@@ -41,7 +41,7 @@ def remembered() -> Iterator[None]:
     users = [module for module in modules if vars(module).get("open_checkpoint") is open_checkpoint]
     try:
         VerifierKey.verify = _once(verify)  # type: ignore[method-assign,assignment]
-        Note.parse = parse_once  # type: ignore[method-assign,assignment]
+        Note.parse = parse_once  # type: ignore[method-assign]
         for module in users:
             vars(module)["open_checkpoint"] = open_once
         yield
