@@ -24,16 +24,16 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     delete,
     func,
-    insert,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.limits import ArchiveLimits
-from monitor.store import METADATA
+from monitor.store import METADATA, insert_rows
 from runtime.database import Database
 from tlog.checkpoint import Checkpoint
 from tlog.hashing import Hash
@@ -185,6 +185,8 @@ class Archive:
         self._known: OrderedDict[_Place, dict[str, int]] = OrderedDict()
         self._noted = _Noted()
         self._days: dict[str, tuple[int, int]] = {}
+        self._numbers: OrderedDict[_Place, int] = OrderedDict()
+        self._fresh: set[int] = set()
         self._next_head = 1
         self._writer = trio.Lock()
         self.dropped = 0
@@ -284,11 +286,8 @@ class Archive:
         """Write the state of logs down; a minute that is written already stays as it is."""
 
         async def work(connection: AsyncConnection) -> None:
-            for one in samples:
-                same = and_(SAMPLE.c.origin == one.origin, SAMPLE.c.at_ms == one.at_ms)
-                if (await connection.execute(select(SAMPLE.c.at_ms).where(same))).one_or_none() is None:
-                    row = {name: getattr(one, name) for name in Sample.__slots__}
-                    await connection.execute(insert(SAMPLE).values(row))
+            rows = [{name: getattr(one, name) for name in Sample.__slots__} for one in samples]
+            await insert_rows(connection, SAMPLE.name, rows, " ON CONFLICT (origin, at_ms) DO NOTHING")
 
         await self._database.write(work)
 
@@ -337,8 +336,10 @@ class Archive:
             if days:
                 await _forget(connection, now_ms - days * DAY_MS)
 
-        await self._database.write(work)
-        self._known.clear()  # some of it may be gone
+        async with self._writer:
+            await self._database.write(work)
+            self._known.clear()  # some of it may be gone
+            self._numbers.clear()
 
     # What is noted.
 
@@ -373,37 +374,58 @@ class Archive:
     # What is written.
 
     async def _write(self, connection: AsyncConnection, noted: _Noted) -> None:
-        numbers: dict[_Place, int] = {}
-        for place, lines in noted.lines.items():
-            numbers[place] = await self._head(connection, place)
-            await self._add_lines(connection, numbers[place], lines)
+        numbers = {place: await self._head(connection, place) for place in noted.lines}
+        lines = [
+            row
+            for place, found in noted.lines.items()
+            for row in await self._fitting(connection, numbers[place], found)
+        ]
+        await insert_rows(connection, LINE.name, lines)
+        new: dict[int, _Run] = {id(run): run for run in noted.runs if run.written_ms is None}
+        rows = [await self._row(connection, run, numbers) for run in new.values()]
+        await insert_rows(connection, SIGHTING.name, rows)
+        longer = [run for run in noted.runs if id(run) not in new]
+        if longer:
+            await connection.execute(_LASTED, [await self._lasted(connection, run) for run in longer])
         for run in noted.runs:
-            last_ms, origin, who = run.last_ms, *[await self._name(connection, one) for one in (run.origin, run.who)]
-            same = and_(SIGHTING.c.origin == origin, SIGHTING.c.who == who, SIGHTING.c.first_ms == run.first_ms)
-            if (await connection.execute(update(SIGHTING).where(same).values(last_ms=last_ms))).rowcount == 0:
-                head = numbers.get(run.place) or await self._head(connection, run.place)
-                row = {"origin": origin, "who": who, "first_ms": run.first_ms, "last_ms": last_ms, "head": head}
-                await connection.execute(insert(SIGHTING).values(row))
-            run.written_ms = last_ms
+            run.written_ms = max(run.last_ms, run.written_ms or 0)
+
+    async def _row(self, connection: AsyncConnection, run: _Run, numbers: dict[_Place, int]) -> dict[str, object]:
+        head = numbers.get(run.place) or await self._head(connection, run.place)
+        origin, who = await self._name(connection, run.origin), await self._name(connection, run.who)
+        return {"origin": origin, "who": who, "first_ms": run.first_ms, "last_ms": run.last_ms, "head": head}
+
+    async def _lasted(self, connection: AsyncConnection, run: _Run) -> dict[str, object]:
+        origin, who = await self._name(connection, run.origin), await self._name(connection, run.who)
+        return {"of_origin": origin, "of_who": who, "since_ms": run.first_ms, "last_ms": run.last_ms}
 
     async def _head(self, connection: AsyncConnection, place: _Place) -> int:
         origin = await self._name(connection, place.origin)
-        same = and_(HEAD.c.origin == origin, HEAD.c.size == place.size)
-        same = and_(same, HEAD.c.root_hash == place.root_hash, HEAD.c.rest == place.rest)
-        found: int | None = (await connection.execute(select(HEAD.c.number).where(same))).scalar_one_or_none()
-        if found is not None:
-            return found
-        number = self._next_head
-        self._next_head += 1
-        row = {**place._asdict(), "number": number, "origin": origin}
-        await connection.execute(insert(HEAD).values(row))
-        return number
+        found: int | None = self._numbers.get(place)
+        if found is None:
+            same = and_(HEAD.c.origin == origin, HEAD.c.size == place.size)
+            same = and_(same, HEAD.c.root_hash == place.root_hash, HEAD.c.rest == place.rest)
+            found = (await connection.execute(select(HEAD.c.number).where(same))).scalar_one_or_none()
+        if found is None:
+            found = self._next_head
+            self._next_head += 1
+            row = {**place._asdict(), "number": found, "origin": origin}
+            await insert_rows(connection, HEAD.name, [row])
+            self._fresh.add(found)
+        self._numbers[place] = found
+        if len(self._numbers) > MAX_KNOWN:
+            self._numbers.popitem(last=False)
+        return found
 
-    async def _add_lines(self, connection: AsyncConnection, head: int, lines: Sequence[_Line]) -> None:
-        rows = await connection.execute(select(LINE.c.key, LINE.c.stated, LINE.c.seen_ms).where(LINE.c.head == head))
+    async def _fitting(self, connection: AsyncConnection, head: int, lines: Sequence[_Line]) -> list[dict[str, object]]:
+        """The lines that are to be written, for which others may have made room."""
         kept: dict[int, list[tuple[int, int]]] = {}
-        for row in rows:
-            kept.setdefault(row.key, []).append((row.stated, row.seen_ms))
+        if head not in self._fresh:
+            for row in await connection.execute(_KEPT, {"of_head": head}):
+                kept.setdefault(row.key, []).append((row.stated, row.seen_ms))
+        self._fresh.discard(head)
+        gone: list[dict[str, object]] = []
+        rows: dict[tuple[int, int], dict[str, object]] = {}
         for line in lines:
             key = await self._name(connection, line.key)
             mine = sorted(kept.setdefault(key, []))
@@ -411,17 +433,20 @@ class Archive:
                 continue
             if len(mine) > 1 and mine[-1][1] // HOUR_MS == line.seen_ms // HOUR_MS and line.stated > mine[-1][0]:
                 # Neither the first nor, any more, the last one of this hour.
-                place = and_(LINE.c.head == head, LINE.c.key == key, LINE.c.stated == mine[-1][0])
-                await connection.execute(delete(LINE).where(place))
+                if rows.pop((key, mine[-1][0]), None) is None:
+                    gone.append({"of_head": head, "of_key": key, "of_stated": mine[-1][0]})
                 kept[key].remove(mine[-1])
-            row_ = {"head": head, "key": key, "stated": line.stated, "seen_ms": line.seen_ms, "body": line.body}
-            await connection.execute(insert(LINE).values(row_))
+            place = key, line.stated
+            rows[place] = {"head": head, "key": key, "stated": line.stated, "seen_ms": line.seen_ms, "body": line.body}
             kept[key].append((line.stated, line.seen_ms))
+        if gone:
+            await connection.execute(_GONE, gone)
+        return list(rows.values())
 
     async def _name(self, connection: AsyncConnection, name: str) -> int:
         if name not in self._names:
             number = max(self._names.values(), default=0) + 1
-            await connection.execute(insert(NAME).values(number=number, name=name))
+            await insert_rows(connection, NAME.name, [{"number": number, "name": name}])
             self._names[name] = number
         return self._names[name]
 
@@ -487,3 +512,16 @@ def _extensions(rest: bytes) -> tuple[bytes, ...]:
 
 
 _PEER = "peer "
+_LASTED = (
+    update(SIGHTING)
+    .where(
+        SIGHTING.c.origin == bindparam("of_origin"),
+        SIGHTING.c.who == bindparam("of_who"),
+        SIGHTING.c.first_ms == bindparam("since_ms"),
+    )
+    .values(last_ms=bindparam("last_ms"))
+)
+_GONE = delete(LINE).where(
+    LINE.c.head == bindparam("of_head"), LINE.c.key == bindparam("of_key"), LINE.c.stated == bindparam("of_stated")
+)
+_KEPT = select(LINE.c.key, LINE.c.stated, LINE.c.seen_ms).where(LINE.c.head == bindparam("of_head"))

@@ -258,13 +258,13 @@ class MonitorStore:
             for origin, heads in by_origin.items():
                 fitting = await _with_room(connection, origin, heads)
                 refused += len(heads) - len(fitting)
-                await _insert(connection, HEAD.name, [_head_row(head) for head in fitting], _KEEP_NOTE)
+                await insert_rows(connection, HEAD.name, [_head_row(head) for head in fitting], _KEEP_NOTE)
             for origin, size, root_hash in writes.settled:
                 await connection.execute(update(HEAD).where(_is_head(origin, size, root_hash)).values(settled=True))
             for start in range(0, len(writes.gone), REVIEW_BATCH):
                 numbers = writes.gone[start : start + REVIEW_BATCH]
                 await connection.execute(delete(STATEMENT).where(STATEMENT.c.number.in_(numbers)))
-            await _insert(connection, STATEMENT.name, [_statement_row(one) for one in writes.statements])
+            await insert_rows(connection, STATEMENT.name, [_statement_row(one) for one in writes.statements])
             return refused
 
         return await self._database.write(work)
@@ -441,7 +441,7 @@ _KEEP_NOTE = " ON CONFLICT (origin, size, root_hash) DO UPDATE SET note = exclud
 _ROWS = (64, 8, 1)  # in one statement
 
 
-async def _insert(
+async def insert_rows(
     connection: AsyncConnection, table: str, rows: Sequence[Mapping[str, object]], otherwise: str = ""
 ) -> None:
     """Insert many rows with few statements.
