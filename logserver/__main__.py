@@ -21,6 +21,7 @@ from logserver.replay import Replayed
 from logserver.replay import replay as replayed
 from logserver.shown import Shown
 from logserver.store import METADATA, Sequencer, load_tree
+from logserver.submitters import Submitters
 from logserver.tasks import Publisher, Publishing, Sweeper, read_published
 from runtime.cells import open_cell
 from runtime.client import Client
@@ -136,6 +137,7 @@ class _Parts:
             self.history,
             self.log_metrics,
             covered=shown.covered,
+            submitters=_submitters(self.settings),
         )
         return Node(
             vkey=self.signers[0].vkey.format(),
@@ -199,6 +201,12 @@ def _one_of_several(parts: _Parts) -> Node:
         return await leader.publisher.problems() if leader.publisher else follower.problems()
 
     return parts.node(problems, leader.run, follower.run)
+
+
+def _submitters(settings: LogSettings) -> Submitters | None:
+    if not (settings.submitters or settings.adds_per_second or settings.submitters_only):
+        return None  # nothing to look at, for each of thousands of requests a second
+    return Submitters(settings.submitters, settings.adds_per_second, known_only=settings.submitters_only)
 
 
 def _publishing(settings: LogSettings) -> Publishing:

@@ -17,6 +17,7 @@ from logserver.files import StaticFiles
 from logserver.history import History, Published, Question
 from logserver.metrics import LogMetrics
 from logserver.store import Sequencer
+from logserver.submitters import Submitters
 from runtime.http import bare, read_body, refusal, shortcut
 from tlog.errors import FormatError
 from tlog.hashing import Hash
@@ -93,6 +94,7 @@ class LogApp:
         adds: Admission | None = None,
         batches: Admission | None = None,
         covered: Callable[[int], Awaitable[None]] | None = None,
+        submitters: Submitters | None = None,
     ) -> None:
         self._sequencer = sequencer
         self._files = files
@@ -103,6 +105,7 @@ class LogApp:
         self._adds = adds or Admission(ADDS_AT_ONCE)
         self._batches = batches or Admission(BATCHES_AT_ONCE)
         self._covered = covered
+        self._submitters = submitters
         self._waiting = trio.CapacityLimiter(WAITING_AT_ONCE)
 
     def app(self) -> ASGIApp:
@@ -128,6 +131,9 @@ class LogApp:
 
     async def _add(self, request: Request) -> Response:
         async def answer() -> Response:
+            refused = self._submitters and self._submitters.admit(request, 1)
+            if refused:
+                return refused
             entry = await read_body(request, MAX_ENTRY_BYTES)
             (index,) = await self._sequence((entry,))
             return bare(200, format_decimal(index) + b"\n", TEXT)
@@ -141,6 +147,9 @@ class LogApp:
                 entries = parse_batch(body)
             except FormatError as error:
                 return refusal(400, f"{error}: send 1 to {TILE_WIDTH} entries, each after its length as two bytes")
+            refused = self._submitters and self._submitters.admit(request, len(entries))
+            if refused:
+                return refused
             return JSONResponse({"indexes": await self._sequence(entries)})
 
         return await self._admit(self._batches, request, MAX_BUNDLE_BYTES, answer)

@@ -1,11 +1,13 @@
 """The log's configuration file (TOML), as one frozen value."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from logserver.submitters import Submitter
 from runtime.config import load, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
@@ -26,6 +28,17 @@ MissingQuorum = Literal["hold", "publish"]
 Dedup = Literal["all", "recent", "off"]
 
 
+PerSecond = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+class SubmitterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ``[[submitter]]``."""
+
+    name: str
+    token_sha256: str
+    adds_per_second: PerSecond = 0.0
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``log.toml``."""
 
@@ -42,6 +55,9 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     refresh_interval: float = 60.0
     history_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] | None = None
     dedup: Dedup = "all"
+    adds_per_second: PerSecond = 0.0
+    submitters_only: bool = False
+    submitter: list[SubmitterConfig] = []
     database: str = "sqlite"
     storage: str = "file"
 
@@ -71,6 +87,11 @@ class LogSettings:
     history_days: int | None
     """For how long published checkpoints can be asked for; None for ever."""
     dedup: Dedup
+    adds_per_second: float
+    """Entries that one address may add without a token; 0 for no limit."""
+    submitters_only: bool
+    """Whether a token is needed."""
+    submitters: tuple[Submitter, ...]
 
 
 def read_settings(path: Path) -> LogSettings:
@@ -106,9 +127,29 @@ def read_settings(path: Path) -> LogSettings:
         refresh_interval=config.refresh_interval,
         history_days=config.history_days,
         dedup=config.dedup,
+        adds_per_second=config.adds_per_second,
+        submitters_only=config.submitters_only,
+        submitters=_submitters(path, config),
     )
     _check_places(path, settings)
     return settings
+
+
+def _submitters(path: Path, config: LogConfig) -> tuple[Submitter, ...]:
+    found: dict[str, Submitter] = {}
+    for number, entry in enumerate(config.submitter, 1):
+        where = f"{path}: [[submitter]] number {number}"
+        if entry.name in found:
+            raise UsageError(f"{where}: there is an earlier one of this `name`")
+        if not re.fullmatch("[0-9a-f]{64}", entry.token_sha256):
+            raise UsageError(f"{where}: `token_sha256` is not 64 hexadecimal digits: printf %s TOKEN | sha256sum")
+        digest = bytes.fromhex(entry.token_sha256)
+        if digest in (other.token_sha256 for other in found.values()):
+            raise UsageError(f"{where}: there is an earlier one with this token")
+        found[entry.name] = Submitter(entry.name, digest, entry.adds_per_second)
+    if config.submitters_only and not found:
+        raise UsageError(f"{path}: with `submitters_only` and no [[submitter]] nobody could add")
+    return tuple(found.values())
 
 
 def _database(path: Path, database: str, data: Path | None) -> Path | str:

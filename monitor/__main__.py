@@ -50,7 +50,7 @@ from monitor.sources.source import Fetch, Source
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch
 from monitor.views import Views
-from monitor.visitors import Visitors, watch_visitors
+from runtime.visitors import Visitors, watch_visitors
 from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Client
 from runtime.clock import Clock, SystemClock
@@ -204,7 +204,7 @@ async def _assembled(
         matcher = matching.follow(_matched(watched, source, mirror, allowance, monitor), room)
         told = None if matcher is None else matcher.memory.keep
         follower = Follower(watched.log.id, mirror, source, gossip.dispatch, allowance, room, told, begin=begin)
-        monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower)
+        monitor.sites[watched.log.id] = Site(watched.log, mirror, source, follower, watched.kind)
     bearers = tuple(Bearer(one, monitor, world.fetch, world.clock) for one in settings.witnesses)
     await marks.load(monitor)
     polls = pollers(settings, marks, monitor, world.fetch, world.clock)

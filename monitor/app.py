@@ -20,7 +20,7 @@ from monitor.node import Monitor
 from monitor.page.web import READERS, Reading
 from monitor.records import Records
 from monitor.views import Document, Views
-from monitor.visitors import Endpoint, Visitors
+from runtime.visitors import Endpoint, Visitors
 from runtime.clock import Clock
 from runtime.http import bare, read_body, refusal, revalidated
 from tlog.errors import FormatError, SignatureError

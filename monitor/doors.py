@@ -24,7 +24,7 @@ from monitor.certificates import claim
 from monitor.core import Verdict, View, judge
 from monitor.node import Monitor
 from monitor.views import Document
-from monitor.visitors import Visitors
+from runtime.visitors import Visitors
 from runtime.clock import Clock
 from runtime.http import read_body, refusal
 from tlog.checkpoint import Checkpoint

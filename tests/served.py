@@ -1,6 +1,6 @@
 """Serves an application of a test over real HTTP on loopback."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,8 +23,9 @@ class Served:
     async def get(self, path: str) -> Response:
         return await self.client.fetch("GET", f"{self.url}{path}", cap=1 << 24, seconds=SECONDS)
 
-    async def post(self, path: str, body: bytes) -> Response:
-        return await self.client.fetch("POST", f"{self.url}{path}", body=body, cap=1 << 24, seconds=SECONDS)
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        url = f"{self.url}{path}"
+        return await self.client.fetch("POST", url, body=body, headers=headers, cap=1 << 24, seconds=SECONDS)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from monitor.page.overview import Overviews
 from monitor.page.plots import POINTS, Plot, draw
 from monitor.page.render import PAGES, render
 from monitor.views import Views
-from monitor.visitors import Rate, Visitors
+from runtime.visitors import Rate, Visitors
 from runtime.clock import Clock
 from runtime.http import refusal
 from runtime.pages import PAGE_HEADERS, Rendered, answer

@@ -25,6 +25,7 @@ KEYS: dict[str, SignerKey] = {
 }
 
 POSTGRESQL = '"postgresql://one.example/log"'
+TOKEN = f'{{name = "ci", token_sha256 = "{"ab" * 32}", adds_per_second = 5}}'
 SHARED = {"database": POSTGRESQL, "register": '"postgresql://two.example/register"'}
 
 
@@ -61,6 +62,9 @@ def test_what_is_left_out_has_the_documented_value(tmp_path: Path) -> None:
         refresh_interval=60.0,
         history_days=None,
         dedup="all",
+        adds_per_second=0.0,
+        submitters_only=False,
+        submitters=(),
     )
 
 
@@ -129,6 +133,11 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "no history": ({"history_days": "0"}, "`history_days`"),
     "no word": ({"on_missing_quorum": '"wait"'}, "`on_missing_quorum`"),
     "no dedup": ({"dedup": "true"}, "`dedup`"),
+    "no digest": ({"submitter": '[{name = "a", token_sha256 = "secret"}]'}, "is not 64 hexadecimal digits"),
+    "two submitters of one name": ({"submitter": f"[{TOKEN}, {TOKEN}]"}, "an earlier one of this `name`"),
+    "one token twice": ({"submitter": f"[{TOKEN}, {TOKEN.replace('ci', 'cd')}]"}, "an earlier one with this token"),
+    "nobody": ({"submitters_only": "true"}, "nobody could add"),
+    "a negative rate": ({"adds_per_second": "-1"}, "`adds_per_second`"),
     "no policy file": ({"policy": '"absent.txt"'}, "the policy file cannot be read"),
     "a policy that is none": ({"policy": '"log.key"'}, "policy line 1"),
 }
@@ -179,4 +188,5 @@ def test_the_manual_s_configuration_is_accepted_and_names_every_key(tmp_path: Pa
     assert settings.keys == (LOG, MLDSA)
     # What it says beside these two is said in its own section.
     named = set(tomllib.loads((tmp_path / "log.toml").read_text())) | {"database", "storage"}
+    assert [submitter.name for submitter in settings.submitters] == ["build-farm"]
     assert named == set(LogConfig.__struct_fields__)

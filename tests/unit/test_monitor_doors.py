@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.app import monitor_app
-from monitor.visitors import Rate, Visitors, watch_visitors
+from runtime.visitors import Rate, Visitors, watch_visitors
 from runtime.client import Response
 from runtime.metrics import Metrics
 from tests.fakes_log import WITNESSES, FakeLog, signer

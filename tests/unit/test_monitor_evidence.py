@@ -17,7 +17,7 @@ from monitor.app import monitor_app
 from monitor.doors import MAX_UNREAD_BYTES
 from monitor.store import EVIDENCE, HEAD
 from monitor.testify import sign_testimony
-from monitor.visitors import Visitors
+from runtime.visitors import Visitors
 from runtime.client import Response
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
 from tests.served import served

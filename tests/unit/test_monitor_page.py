@@ -31,7 +31,7 @@ from monitor.page.web import Fresh, Reading
 from monitor.store import StoredEvidence
 from monitor.testify import sign_testimony
 from monitor.views import Views
-from monitor.visitors import Rate, Visitors
+from runtime.visitors import Rate, Visitors
 from runtime.client import Response
 from runtime.wording import age, counted, shell, span
 from tests.commands import Sameview

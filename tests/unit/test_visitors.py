@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from monitor.visitors import FORGET_SECONDS, PLACES, Rate, Visitors
+from runtime.visitors import FORGET_SECONDS, PLACES, Rate, Visitors
 
 MANY, FEW = Rate(1000, 1000), Rate(2, 3)
 

@@ -54,27 +54,27 @@ class Visitors:
         self.refused = dict.fromkeys(REASONS, 0)
         self._rates = everybody, one_address
         self._now = now
-        self._everybody: _Bucket | None = None
-        self._places: dict[int, _Bucket] = {}
+        self._everybody: Bucket | None = None
+        self._places: dict[int, Bucket] = {}
         self._secret = b""
         self._forget_at = float("-inf")
 
-    def admit(self, host: str | None) -> int | None:
-        """Count a question; None if it may be asked, otherwise the seconds after which to ask again."""
+    def admit(self, host: str | None, count: int = 1) -> int | None:
+        """Count questions; None if they may be asked, otherwise the seconds after which to ask again."""
         now = self._now()
         everybody, one_address = self._rates
         if self._everybody is None:
-            self._everybody = _Bucket(everybody, now)
+            self._everybody = Bucket(everybody, now)
         if now >= self._forget_at:
             self._secret, self._places, self._forget_at = secrets.token_bytes(16), {}, now + FORGET_SECONDS
         network = None if host is None else _network(host)
         if network is not None:
             # First: what an address may not ask anyway takes nothing away from everybody.
-            wait = self._places.setdefault(self._place(network), _Bucket(one_address, now)).charge(now)
+            wait = self._places.setdefault(self._place(network), Bucket(one_address, now)).charge(now, count)
             if wait is not None:
                 self.refused["address"] += 1
                 return wait
-        wait = self._everybody.charge(now)
+        wait = self._everybody.charge(now, count)
         self.refused["everybody"] += wait is not None
         return wait
 
@@ -108,7 +108,9 @@ def watch_visitors(metrics: Metrics, groups: Mapping[str, Visitors]) -> None:
     )
 
 
-class _Bucket:
+class Bucket:
+    """What is left of a rate. A request for more than fits in at once is let through when it is full, and owed."""
+
     __slots__ = ("_left", "_rate", "_since")
 
     def __init__(self, rate: Rate, now: float) -> None:
@@ -116,13 +118,15 @@ class _Bucket:
         self._left = float(rate.burst)
         self._since = now
 
-    def charge(self, now: float) -> int | None:
+    def charge(self, now: float, count: int = 1) -> int | None:
+        """Take so much; None if it was there, otherwise the seconds after which it will be."""
         self._left = min(self._rate.burst, self._left + (now - self._since) * self._rate.per_second)
         self._since = now
-        if self._left >= 1:
-            self._left -= 1
+        needed = min(count, self._rate.burst)
+        if self._left >= needed:
+            self._left -= count
             return None
-        return max(1, ceil((1 - self._left) / self._rate.per_second))
+        return max(1, ceil((needed - self._left) / self._rate.per_second))
 
 
 def _network(host: str) -> bytes | None:
