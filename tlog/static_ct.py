@@ -19,7 +19,7 @@ from tlog.errors import FormatError
 from tlog.text import MAX_INTEGER
 from tlog.tiles import TILE_WIDTH, EntryBundle
 
-MAX_DATA_TILE_BYTES = TILE_WIDTH * 128 * 1024  # logs refuse to take chains larger than this
+MAX_DATA_TILE_BYTES = TILE_WIDTH * 64 * 1024  # twenty times what real ones have; as large as the largest entry bundle
 MAX_CERTIFICATE_BYTES = 2**24 - 1
 MAX_LEAF_INDEX = 2**40 - 1
 FINGERPRINT_SIZE = 32
@@ -84,7 +84,7 @@ class TileLeaf:
 def parse_leaves(data: bytes, first: int, width: int) -> list[TileLeaf]:
     """Read a data tile, which begins with entry ``first`` and has exactly ``width`` entries."""
     if len(data) > MAX_DATA_TILE_BYTES:
-        raise FormatError("a data tile is larger than 32 MiB")
+        raise FormatError("a data tile is larger than 16 MiB")
     reader = _Reader(data)
     leaves = [_parse_leaf(reader, index) for index in range(first, first + width)]
     if reader.at != len(data):

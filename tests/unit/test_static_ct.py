@@ -83,7 +83,7 @@ def test_the_tree_hashes_neither_the_chain_nor_the_precertificate_as_it_was_subm
         (replace(CERTIFICATE, chain=(b"short",)).format(), 1, "entry 5: its chain"),
         (replace(CERTIFICATE, timestamp_ms=MAX_INTEGER + 1).format(), 1, "entry 5: it is of no known type"),
         (b"\0" * 9 + b"\x02" + bytes(100), 1, "entry 5: it is of no known type"),
-        (bytes(MAX_DATA_TILE_BYTES + 1), 1, "larger than 32 MiB"),
+        (bytes(MAX_DATA_TILE_BYTES + 1), 1, "larger than 16 MiB"),
     ],
 )
 def test_what_no_log_serves_is_refused_by_the_name_of_the_entry(data: bytes, width: int, why: str) -> None:
