@@ -35,6 +35,7 @@ MAX_JOBS = 1024
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep here what is done; the same command goes on from there when it was interrupted.",
 )
+@click.option("--history", is_flag=True, help="Check every checkpoint that the log keeps of earlier, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def fsck(
     source: str,
@@ -44,6 +45,7 @@ def fsck(
     tiles_only: bool,
     jobs: int | None,
     state: Path | None,
+    history: bool,
     as_json: bool,
 ) -> int:
     """Re-derive every tile, entry bundle and the root of a log, and compare them with what it serves and signed.
@@ -58,8 +60,8 @@ def fsck(
     try:
         older = None if checkpoint is None else _open(checkpoint, trust)
         with progress_bar("entries") as progress:
-            how = partial(check, source, trust, older, tiles_only=tiles_only, jobs=jobs, state=state, progress=progress)
-            checked = run_foreground(how)
+            how = partial(check, source, trust, older, tiles_only=tiles_only, jobs=jobs, state=state, history=history)
+            checked = run_foreground(partial(how, progress=progress))
     except (SignatureError, ProofError) as error:
         click.echo(json.dumps({"holds": False, "verdict": str(error)}) if as_json else f"FAILED: {error}")
         return DOES_NOT_HOLD
@@ -69,11 +71,14 @@ def fsck(
         document = {"holds": True, "origin": head.origin, "signed_by": signers, "size": head.size}
         document["entries"] = checked.entries
         root_hash = encode_base64(head.root_hash).decode()
-        click.echo(json.dumps({**document, "tiles": checked.tiles, "root_hash": root_hash}))
+        more = {} if checked.history is None else {"history": checked.history}
+        click.echo(json.dumps({**document, "tiles": checked.tiles, "root_hash": root_hash, **more}))
     else:
         what = f"every tile ({checked.tiles})" + ("" if tiles_only else f" and entry ({checked.entries})")
         title = f"OK: {printable(head.origin)} at size {head.size}"
         click.echo(f"{title}: {what} hashes to the root that {_signers(head)}")
+        if checked.history is not None:
+            click.echo(f"history: {checked.history} earlier and present checkpoints are signed beginnings of it")
     return HOLDS
 
 

@@ -59,6 +59,10 @@ class Served:
         found = _read_tile(path, width, data, tile.width)
         raise ProofError(await self._blame(tile, found, hashes))
 
+    async def tile(self, tile: Tile) -> list[Hash]:
+        """The hashes of a tile, as they are served."""
+        return (await self._tile(tile)).hashes
+
     async def explain_root(self) -> str:
         """Name what can be wrong when all files agree with each other: what nothing else is made from."""
         width = self.head.size % TILE_WIDTH

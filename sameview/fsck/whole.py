@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runtime.errors import UsageError
 from sameview.fsck.derived import DerivedTree
+from sameview.fsck.history import check_history
 from sameview.fsck.segments import Task, check_segments
 from sameview.fsck.served import Served
 from sameview.fsck.source import Source, open_source
@@ -22,12 +23,16 @@ KEEP_SECONDS = 1.0  # between two times that what is done is written down
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was re-derived without finding a difference; ``resumed`` of the leaves by an earlier run."""
+    """What was re-derived without finding a difference; ``resumed`` of the leaves by an earlier run.
+
+    ``history`` is how many checkpoints of earlier were checked too.
+    """
 
     head: SignedCheckpoint
     entries: int
     tiles: int
     resumed: int = 0
+    history: int | None = None
 
 
 async def check(
@@ -38,12 +43,14 @@ async def check(
     tiles_only: bool = False,
     jobs: int | None = None,
     state: Path | None = None,
+    history: bool = False,
     progress: Tell = tell_nobody,
 ) -> Checked:
     """Check the log at a URL or in a directory against the checkpoint it serves, or against an older one.
 
     As many processes check as there are processors, or ``jobs``. What is done is kept in the file ``state``, and taken
-    up from there. ``progress`` is told how many entries of how many are done.
+    up from there. With ``history`` the checkpoints that the log keeps are checked too. ``progress`` is told how many
+    entries of how many are done.
 
     Raises:
         SignatureError: neither the log nor a trusted mirror signed the checkpoint.
@@ -58,14 +65,15 @@ async def check(
         resumed = work.resume()
         await work.join_segments(jobs)
         await work.finish()
-        return Checked(signed, 0 if tiles_only else signed.size, work.tiles, resumed)
+        kept_by_log = await check_history(work.served, trust) if history else None
+        return Checked(signed, 0 if tiles_only else signed.size, work.tiles, resumed, kept_by_log)
 
 
 class _Work:
     """A check under way."""
 
     def __init__(self, served: Served, task: Task, kept: StateFile | None, progress: Tell) -> None:
-        self._served = served
+        self.served = served
         self._task = task
         self._kept = kept
         self._progress = progress
@@ -79,34 +87,34 @@ class _Work:
         if self._kept is not None and (found := self._kept.read()) is not None:
             self._tree, self.tiles = found
         self._done = self._tree.range.end
-        if self._done > self._served.head.size:
+        if self._done > self.served.head.size:
             raise UsageError("the state is of a larger checkpoint than this one: remove it, or check that one")
         return self._done
 
     async def join_segments(self, jobs: int | None) -> None:
         """Check all segments that are left, and every tile above them that is full."""
-        segments = check_segments(self._task, self._served, self._done, jobs, self._tell)
+        segments = check_segments(self._task, self.served, self._done, jobs, self._tell)
         async with aclosing(segments):
             async for segment in segments:
                 above = list(self._tree.join(segment.range))
-                self.tiles += segment.tiles + len(await self._served.source.each(self._served.compare, above))
+                self.tiles += segment.tiles + len(await self.served.source.each(self.served.compare, above))
                 self._keep()
 
     async def finish(self) -> None:
         """Check the right edge and the root."""
-        self.tiles += len(await self._served.source.each(self._served.compare, list(self._tree.edge())))
-        if self._tree.range.root() != self._served.head.root_hash:
-            raise ProofError(await self._served.explain_root())
+        self.tiles += len(await self.served.source.each(self.served.compare, list(self._tree.edge())))
+        if self._tree.range.root() != self.served.head.root_hash:
+            raise ProofError(await self.served.explain_root())
         if self._kept is not None:
             self._kept.forget()
 
     def _tell(self, more: int) -> None:
         self._done += more
-        self._progress(self._done, self._served.head.size)
+        self._progress(self._done, self.served.head.size)
 
     def _keep(self) -> None:
         now = time.monotonic()
-        whole = self._tree.range.end < self._served.head.size  # only the last segment is not
+        whole = self._tree.range.end < self.served.head.size  # only the last segment is not
         if self._kept is not None and whole and now - self._written >= KEEP_SECONDS:
             self._kept.write(self._tree, self.tiles)
             self._written = now
