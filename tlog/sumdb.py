@@ -41,9 +41,11 @@ def parse_records(data: bytes, first: int, width: int) -> list[bytes]:
         raise FormatError("a data tile is larger than 16 MiB")
     # Every line feed that ends a text is followed by one that separates, but for the last.
     body = data[:-1] if data.endswith(b"\n\n") else data
-    records = [text + b"\n" for text in body.removesuffix(b"\n").split(b"\n\n")]
-    if not body.endswith(b"\n") or len(records) != width:
+    # No more pieces than are wanted, or a tile of line feeds would become millions of them.
+    texts = body.removesuffix(b"\n").split(b"\n\n", width)
+    if not body.endswith(b"\n") or len(texts) != width:
         raise FormatError(f"a data tile does not hold {width} entries with empty lines between them")
+    records = [text + b"\n" for text in texts]
     for index, record in enumerate(records, first):
         _check(record, f"entry {index}")
     return records

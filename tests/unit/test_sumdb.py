@@ -44,6 +44,7 @@ def test_the_last_entry_may_be_followed_by_an_empty_line_as_the_go_library_write
         (ONE + b"\n" + b"b\rc\n", 2, "entry 8 contains a control character"),
         (b"\xff\n", 1, "entry 7 is not UTF-8"),
         (b"a\n" * (MAX_DATA_TILE_BYTES // 2 + 1), 1, "larger than"),
+        (b"\n" * MAX_DATA_TILE_BYTES, 256, "does not hold 256 entries"),
     ],
 )
 def test_what_no_database_serves_is_refused_by_the_name_of_the_entry(data: bytes, width: int, why: str) -> None:
