@@ -70,6 +70,7 @@ def convicted(name: str = "three", size: int = 5_321_009) -> tuple[LogView, Evid
     found = replace(
         calm,
         verdict=Verdict.CONVICTED,
+        watermark=Watermark(NOW_MS - 38_000, 1, 0, 2, 3),
         witnesses=(*calm.witnesses[:-1], replace(calm.witnesses[-1], agreement=Agreement.CONTRADICTS, counts=False)),
         peers=(*calm.peers[:-1], replace(calm.peers[-1], agreement=Agreement.CONTRADICTS)),
         alarms=("convicted",),

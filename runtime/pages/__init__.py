@@ -70,8 +70,8 @@ class Pages:
     """The templates and files of a package: those in its folders ``templates`` and ``static``, and those here."""
 
     def __init__(self, package: str, **functions: object) -> None:
-        self._assets = {asset.path: asset for asset in _assets("runtime.pages", package)}
-        paths = {_plain(path): path for path in self._assets}
+        self.assets: Mapping[str, Asset] = {asset.path: asset for asset in _assets("runtime.pages", package)}
+        paths = {_plain(path): path for path in self.assets}
         # Undefined names are errors: what a template misspells is not silently left out.
         self._environment = Environment(
             loader=PackageLoader(package),
@@ -95,7 +95,7 @@ class Pages:
         return [Route(f"{ASSETS_PATH}/{{name}}", self._serve, methods=["GET"])]
 
     async def _serve(self, request: Request) -> Response:
-        asset = self._assets.get(f"{ASSETS_PATH}/{request.path_params['name']}")
+        asset = self.assets.get(f"{ASSETS_PATH}/{request.path_params['name']}")
         if asset is None:
             return refusal(404, "there is no such file: reload the page")
         return answer(request, asset.content, asset.kind, _FOR_EVER)
