@@ -1,19 +1,22 @@
 """Fetches from servers that nobody here trusts: one deadline, one byte cap, no redirects, no surprises.
 
-The only module that imports httpx. An answer is whatever the server said, with any status; ``FetchError`` means that
-there was none. What a server sent is never repeated in an error.
+The only module that imports httpx, which does what takes more than a plain GET. An answer is whatever the server said,
+with any status; ``FetchError`` means that there was none. What a server sent is never repeated in an error.
 """
 
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import httpx
 import trio
+
+from runtime.keepalive import Connections, HungUp, NotHttp, Sink, Target
 
 MAX_CONNECTIONS = 128  # at once, to all servers together: some per peer and log
 MAX_IDLE_CONNECTIONS = 32  # kept for the next round, which comes within seconds or not at all
@@ -65,7 +68,10 @@ class Client:
                 keepalive_expiry=IDLE_SECONDS,
             ),
         )
-        self._httpx.headers = httpx.Headers({"user-agent": user_agent, "accept": "*/*"})
+        self._common = {"user-agent": user_agent, "accept": "*/*"}
+        self._httpx.headers = httpx.Headers(self._common)
+        self._connections = Connections(IDLE_SECONDS, partial(httpx.create_ssl_context, trust_env=False))
+        self._is_direct = proxy is None
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,6 +80,7 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with trio.CancelScope(shield=True):
+            await self._connections.aclose()
             await self._httpx.aclose()
 
     async def fetch(
@@ -98,16 +105,26 @@ class Client:
         asked = {"accept-encoding": "gzip, identity" if gunzip else "identity", **(headers or {})}
         try:
             with trio.fail_after(seconds):
+                target = Target.of(url) if method == "GET" and not body and self._is_direct else None
+                if target is not None:
+                    fields = {**self._common, **asked}
+                    return Response(*await self._connections.get(target, fields, lambda found: _sink_for(found, cap)))
                 return await self._fetch(method, url, body, asked, cap)
         except trio.TooSlowError:
             raise FetchError(Failure.TIMEOUT, f"no complete answer within {seconds:g} seconds") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):  # the last of host names like "a..b"
             raise FetchError(Failure.UNREACHABLE, "this is no URL that begins with http:// or https://") from None
+        except HungUp as error:
+            if error.silent:
+                raise FetchError(Failure.UNREACHABLE, "the server hung up instead of answering") from None
+            raise FetchError(Failure.PROTOCOL, "the server does not speak proper HTTP") from None
+        except NotHttp:
+            raise FetchError(Failure.PROTOCOL, "the server does not speak proper HTTP") from None
         except httpx.RemoteProtocolError as error:
             if str(error).startswith(_HUNG_UP):
                 raise FetchError(Failure.UNREACHABLE, "the server hung up instead of answering") from None
             raise FetchError(Failure.PROTOCOL, "the server does not speak proper HTTP") from None
-        except httpx.TransportError:
+        except (httpx.TransportError, OSError):
             raise FetchError(Failure.UNREACHABLE, "the server cannot be reached") from None
 
     async def _fetch(self, method: str, url: str, body: bytes, headers: Mapping[str, str], cap: int) -> Response:
@@ -146,15 +163,7 @@ class _Once:
         return self._rest.pop()
 
 
-class _Sink(Protocol):
-    """Takes a body in pieces, or a FetchError is raised."""
-
-    def take(self, piece: bytes) -> None: ...
-
-    def whole(self) -> bytes: ...
-
-
-async def _read(answer: httpx.Response, sink: _Sink) -> bytes:
+async def _read(answer: httpx.Response, sink: Sink) -> bytes:
     fault: FetchError | None = None
     # httpx has generators within generators: one that is left before its end complains when it is collected. Cancelled,
     # the innermost fails, and with it all of them.
@@ -171,7 +180,7 @@ async def _read(answer: httpx.Response, sink: _Sink) -> bytes:
     return sink.whole()
 
 
-def _sink_for(fields: Mapping[str, str], cap: int) -> _Sink:
+def _sink_for(fields: Mapping[str, str], cap: int) -> Sink:
     announced = fields.get("content-length", "")
     if announced.isdecimal() and int(announced) > _wire_cap(cap):
         raise _too_large(cap)
