@@ -33,7 +33,7 @@ from tlog.keys import VerifierKey
 from tlog.note import Note
 from tlog.policy import Policy, WitnessVerdict
 from tlog.proofs import verify_consistency
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint, take_checkpoint
 from tlog.text import MAX_INTEGER, cut, encode_base64, parse_decimal, parse_hash
 
 MAX_TREES = 128  # smaller than the frontier; as many as witnesses, of which a policy need not have more than 32
@@ -42,7 +42,6 @@ MAX_COMPLETENESS_BYTES = 4 * 1024 * 1024  # 128 trees with a dozen ML-DSA-44 sig
 
 FIRST_LINE = b"tlog-completeness@v1"
 
-_SEPARATOR = b"\n--\n"
 _TREE = b"witnessed"
 
 
@@ -96,7 +95,7 @@ class Completeness:
             raise FormatError("a completeness certificate is too large")
         header, rest = cut(data, b"\n\n", "a completeness certificate has no empty line after its header")
         time, liars, policy = _parse_header(header)
-        frontier, more = _take_note(rest)
+        frontier, more = take_checkpoint(rest, "a completeness certificate")
         trees: list[Witnessed] = []
         while more is not None:
             if len(trees) == MAX_TREES:
@@ -290,20 +289,6 @@ def _field(name: bytes, line: bytes) -> bytes:
     return line.removeprefix(name + b" ")
 
 
-def _take_note(raw: bytes) -> tuple[Note, bytes | None]:
-    """Take the note at the beginning, and what follows its separator, if one does.
-
-    A checkpoint has no empty line, so what follows the first one are signature lines, none of which is ``--``. An
-    extension line can be, which is why the separator is not searched for from the start.
-    """
-    text, signatures = cut(raw, b"\n\n", "a checkpoint in a completeness certificate has no empty line after its text")
-    lines, found, rest = (b"\n" + signatures).partition(_SEPARATOR)
-    end = b"\n" if found else b""
-    note = Note.parse(text + b"\n" + lines + end)
-    Checkpoint.parse(note.text)
-    return note, rest if found else None
-
-
 def _take_tree(raw: bytes) -> tuple[Witnessed, bytes | None]:
     header, rest = cut(raw, b"\n\n", "a tree in a completeness certificate has no empty line after its header")
     first, *lines = header.split(b"\n")
@@ -312,5 +297,5 @@ def _take_tree(raw: bytes) -> tuple[Witnessed, bytes | None]:
     if len(lines) > MAX_HASHES:
         raise FormatError(f"a tree in a completeness certificate has more than {MAX_HASHES} hashes")
     path = tuple(parse_hash(_field(b"hash", line), "a hash of a completeness certificate") for line in lines)
-    note, more = _take_note(rest)
+    note, more = take_checkpoint(rest, "a completeness certificate")
     return Witnessed(note, path), more

@@ -12,6 +12,9 @@ from tlog.checkpoint import Checkpoint
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import VerifierKey
 from tlog.note import Note, NotSignedError, VerifiedSignature, open_note
+from tlog.text import cut
+
+_SEPARATOR = b"\n--\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,22 @@ def reopen_checkpoint(note: Note, keys: Iterable[VerifierKey], known: SignedChec
         if line in verified:
             signatures.setdefault(verified[line].key, verified[line])
     return SignedCheckpoint(known.checkpoint, note, tuple(signatures.values()))
+
+
+def take_checkpoint(raw: bytes, where: str) -> tuple[Note, bytes | None]:
+    """Take the signed checkpoint off the beginning of a file of several, and what follows its line ``--``, if one does.
+
+    A checkpoint has no empty line, so what follows the first one are signature lines, none of which is ``--``. An
+    extension line can be, which is why the separator is not searched for from the start. Nothing is verified.
+
+    Raises:
+        FormatError: there is none at the beginning.
+    """
+    text, signatures = cut(raw, b"\n\n", f"a checkpoint in {where} has no empty line after its text")
+    lines, found, rest = (b"\n" + signatures).partition(_SEPARATOR)
+    note = Note.parse(text + b"\n" + lines + (b"\n" if found else b""))
+    Checkpoint.parse(note.text)
+    return note, rest if found else None
 
 
 def _with_signatures(opened: SignedCheckpoint, signatures: tuple[VerifiedSignature, ...]) -> SignedCheckpoint:

@@ -29,7 +29,7 @@ from tlog.hashing import Hash, TreeHead
 from tlog.note import Note
 from tlog.policy import Policy, WitnessVerdict, printable
 from tlog.proofs import fold, verify_consistency
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint, take_checkpoint
 from tlog.text import MAX_INTEGER, cut, encode_base64, parse_hash
 
 MAX_ANSWERS = 64  # twice the 32 witnesses that every policy may have
@@ -38,7 +38,6 @@ MAX_VIEW_BYTES = 4 * 1024 * 1024  # 64 answers with a dozen ML-DSA-44 signatures
 
 FIRST_LINE = b"tlog-view@v1"
 
-_SEPARATOR = b"\n--\n"
 _ANSWER = b"frontier"
 
 
@@ -69,7 +68,7 @@ class View:
         first, rest = cut(data, b"\n\n", "a view has no empty line after its first line")
         if first != FIRST_LINE:
             raise FormatError("a view does not start with the line tlog-view@v1")
-        note, more = _take_note(rest)
+        note, more = take_checkpoint(rest, "a view")
         answers: list[Answer] = []
         while more is not None:
             if len(answers) == MAX_ANSWERS:
@@ -234,20 +233,6 @@ def _unproven(asked: TreeHead, frontier: TreeHead, why: str) -> str:
     return f"it is not shown that its tree grew out of the checkpoint's: {why}"
 
 
-def _take_note(raw: bytes) -> tuple[Note, bytes | None]:
-    """Take the note at the beginning, and what follows its separator, if one does.
-
-    A checkpoint has no empty line, so what follows the first one are signature lines, none of which is ``--``. An
-    extension line can be, which is why the separator is not searched for from the start.
-    """
-    text, signatures = cut(raw, b"\n\n", "a checkpoint in a view has no empty line after its text")
-    lines, found, rest = (b"\n" + signatures).partition(_SEPARATOR)
-    end = b"\n" if found else b""
-    note = Note.parse(text + b"\n" + lines + end)
-    Checkpoint.parse(note.text)
-    return note, rest if found else None
-
-
 def _take_answer(raw: bytes) -> tuple[Answer, bytes | None]:
     header, rest = cut(raw, b"\n\n", "an answer in a view has no empty line after its header")
     first, *lines = header.split(b"\n")
@@ -256,7 +241,7 @@ def _take_answer(raw: bytes) -> tuple[Answer, bytes | None]:
     if len(lines) > MAX_HASHES:
         raise FormatError(f"an answer in a view has more than {MAX_HASHES} hashes")
     path = tuple(_parse_hash(line) for line in lines)
-    note, more = _take_note(rest)
+    note, more = take_checkpoint(rest, "a view")
     return Answer(note, path), more
 
 
