@@ -93,6 +93,7 @@ class _Work:
 
     async def join_segments(self, jobs: int | None) -> None:
         """Check all segments that are left, and every tile above them that is full."""
+        self._tell(0)  # how much there is, before the first of it is done
         segments = check_segments(self._task, self.served, self._done, jobs, self._tell)
         async with aclosing(segments):
             async for segment in segments:

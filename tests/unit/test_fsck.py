@@ -93,7 +93,7 @@ async def test_a_log_of_several_windows_passes(trust: Trust, tmp_path: Path) -> 
     large.publish()
     seen: list[tuple[int, int]] = []
     await check(str(write(large, tmp_path, 9000)), trust, progress=lambda done, size: seen.append((done, size)))
-    assert seen == [(4096, 9000), (8192, 9000), (9000, 9000)]
+    assert seen == [(0, 9000), (4096, 9000), (8192, 9000), (9000, 9000)]
 
 
 async def test_the_entries_of_a_mirror_of_tiles_are_not_asked_for(log: FakeLog, trust: Trust, tmp_path: Path) -> None:
