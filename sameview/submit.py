@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+import trio
 
 from runtime.client import Client
 from runtime.errors import HOLDS, UsageError
@@ -28,6 +29,7 @@ from tlog.tiles import MAX_ENTRY_BYTES, TILE_WIDTH
 
 PROOF_SUFFIX = ".tlog-proof"
 STANDARD_INPUT = Path("-")
+PROOFS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,7 @@ async def _add(url: str, files: Sequence[Path], plan: Plan) -> list[Added]:
         added = await _send(client, url, files, plan)
         if not plan.proofs and plan.proof_out is None:
             return added
-        with progress_bar("proofs") as tell:
-            proven: list[Added] = []
-            for one in added:
-                proven.append(await _with_proof(client, url, one, plan.proof_out))
-                tell(len(proven), len(added))
-        return proven
+        return await _with_proofs(client, url, added, plan.proof_out)
 
 
 async def _send(client: Client, url: str, files: Sequence[Path], plan: Plan) -> list[Added]:
@@ -113,6 +110,22 @@ async def _send(client: Client, url: str, files: Sequence[Path], plan: Plan) -> 
             added += [Added(file, index, leaf_hash(entry)) for file, index, entry in sent]
             tell(len(added), len(files))
     return added
+
+
+async def _with_proofs(client: Client, url: str, added: Sequence[Added], folder: Path | None) -> list[Added]:
+    proven: dict[int, Added] = {}
+    limit = trio.CapacityLimiter(PROOFS_AT_ONCE)
+
+    async def prove(number: int, one: Added) -> None:
+        async with limit:
+            proven[number] = await _with_proof(client, url, one, folder)
+        tell(len(proven), len(added))
+
+    with progress_bar("proofs") as tell:
+        async with trio.open_nursery() as nursery:
+            for number, one in enumerate(added):
+                nursery.start_soon(prove, number, one)
+    return [proven[number] for number in range(len(added))]
 
 
 async def _with_proof(client: Client, url: str, added: Added, folder: Path | None) -> Added:
