@@ -50,7 +50,6 @@ from monitor.sources.source import Fetch, Source
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, watch
 from monitor.views import Views
-from runtime.visitors import Visitors, watch_visitors
 from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Client
 from runtime.clock import Clock, SystemClock
@@ -63,6 +62,7 @@ from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
 from runtime.version import version_document
+from runtime.visitors import Visitors, watch_visitors
 
 DATABASE_NAME = "monitor.sqlite"
 EVIDENCE_NAME = "evidence"
@@ -212,6 +212,8 @@ async def _assembled(
     gossip.overheard = lambda peer, messages: company.overhear(peer, messages, trio.current_time())
     lookouts = _lookouts(settings, world, monitor)
     sentry = Sentry(settings, monitor, archive, scores, company, lookouts, world.clock)
+    courier = _courier(settings, world, database, matching, monitor)
+    await courier.begin()  # before there is anything to tell
     counted.watch(monitor, bearers)
     watch_marks(metrics, monitor, polls)
     watch_sentry(metrics, sentry)
@@ -223,7 +225,7 @@ async def _assembled(
         (database.wait_failed, register.wait_lost),
         sentry,
         matching,
-        _courier(settings, world, database, matching, monitor),
+        courier,
         bearers,
         tuple(TipOffs(one, monitor, world.fetch) for one in settings.witnesses),
         polls,
@@ -253,14 +255,19 @@ def _beginning(
     return Beginning(watched.start, mirror, source, stated, settings.liars + 1, waits)
 
 
-def _audit(monitor: Monitor, origin: bytes) -> Audit:
+def _audit(monitor: Monitor, origin: bytes, interval: float) -> Callable[[], Awaitable[None]]:
     """Look at the hash tiles of a log, and raise alarms about them."""
 
     async def tell(path: str, wrong: bool) -> None:
         await (monitor.alarm if wrong else monitor.clear)(WRONG_TILE, origin, path)
 
     site = monitor.sites[origin]
-    return Audit(site.mirror, site.source, tell)
+    audit = Audit(site.mirror, site.source, tell)
+
+    async def run() -> None:
+        await audit.run(interval, sorted(monitor.alarms.subjects(WRONG_TILE, site.log.origin)))
+
+    return run
 
 
 def _matched(watched: WatchedLog, source: Source, mirror: Mirror, allowance: Allowance, monitor: Monitor) -> MatchedLog:
@@ -346,7 +353,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 parts.courier.run,
                 *(partial(lookout.run, settings.poll_interval) for lookout in parts.sentry.lookouts),
                 *(partial(poller.run, settings.witness_interval) for poller in parts.pollers),
-                *(partial(_audit(monitor, origin).run, settings.audit_interval) for origin in monitor.sites),
+                *(_audit(monitor, origin, settings.audit_interval) for origin in monitor.sites),
                 reachable=settings.reachable,
             ),
             release_when_draining,

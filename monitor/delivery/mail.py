@@ -146,7 +146,7 @@ def compose(mailbox: Mailbox, letters: Sequence[Letter]) -> bytes:
     message.set_content("\n".join([*paragraphs, f"This is {letters[0].monitor}.\n"]))
     for name, data in _attachments(matches):
         message.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
-    return message.as_bytes(policy=SMTP)
+    return message.as_bytes(policy=SMTP.clone(max_line_length=None))  # folded subjects begin with a blank
 
 
 def _subject(letters: Sequence[Letter]) -> str:
