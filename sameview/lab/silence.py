@@ -22,7 +22,7 @@ SILENT = WITNESSES[:2]
 LOOKS = 3
 ENTRIES = 4  # between two looks
 SECONDS_BETWEEN = 1.0  # the watermark counts whole seconds
-SILENCE_SECONDS = 3.0  # longer than what was on its way takes to arrive
+SILENCE_SECONDS = 3.0  # without news: longer than what was under way takes to arrive
 MAX_AGE = 2  # what a client may ask for that wants a claim about just now
 
 
@@ -62,10 +62,10 @@ async def silent_witnesses(stage: Stage) -> None:
     stage.check("the watermark moves: up to then, nobody who follows the policy saw anything else", True)
     await _verified(stage, marks[-1])
     with _silenced(stage):
-        held_back = await _stands_still(stage)
+        held_back, stopped = await _stands_still(stage)
     stage.step("They are back")
-    await stage.wait_verified(held_back)
-    mark = await _mark_after(stage, marks[-1].time or 0, SystemClock().now() - 1)
+    await stage.wait_verified(held_back, (AUDITOR,))
+    mark = await _mark_after(stage, stopped)
     _show(stage, [mark])
     stage.check("the watermark moves on, over everything that happened meanwhile", mark.size >= held_back)
     stage.check("silence convicted nobody", not await stage.convictions(AUDITOR))
@@ -78,12 +78,11 @@ async def _verified(stage: Stage, mark: Mark) -> None:
     stage.check("a fresh process verified the certificate offline, under the policy", code == 0)
 
 
-async def _stands_still(stage: Stage) -> int:
-    """Watch while two of three witnesses say nothing; how large the log is, once it may show that."""
+async def _stands_still(stage: Stage) -> tuple[int, int]:
+    """Watch while two of three witnesses say nothing; how large the log will be, and where the watermark stands."""
     stage.step(f"{' and '.join(SILENT)} go silent: they run, and answer nobody")
     size = await stage.size()
-    await trio.sleep(SILENCE_SECONDS)  # for what was under way
-    before = await _mark(stage)
+    before = await _when_quiet(stage)
     await add_batches(stage.client, stage.log_url, source_files(size, size + ENTRIES))
     stage.say(f"the log takes {ENTRIES} more entries, and may not show them: its policy wants two of three")
     other = WITNESSES[-1]
@@ -101,7 +100,20 @@ async def _stands_still(stage: Stage) -> int:
     stage.check("what was proven stays proven", await stage.sameview(*asked, shown=False) == 0)
     recent = await stage.sameview(*asked, "--max-age", str(MAX_AGE)) == 1
     stage.check("but nobody can claim to know of the last seconds", recent)
-    return size + ENTRIES
+    return size + ENTRIES, after.time or 0
+
+
+async def _when_quiet(stage: Stage) -> Mark:
+    """Wait until what was under way when the witnesses fell silent has arrived."""
+    seen = [await _mark(stage)]
+
+    async def quiet() -> bool:
+        await trio.sleep(SILENCE_SECONDS)
+        seen.append(await _mark(stage))
+        return seen[-1].time == seen[-2].time
+
+    await stage.until(quiet, f"{AUDITOR} to hear nothing new of {SILENT[0]} and {SILENT[1]}")
+    return seen[-1]
 
 
 @contextmanager
@@ -125,14 +137,14 @@ async def _mark(stage: Stage) -> Mark:
     return mark
 
 
-async def _mark_after(stage: Stage, time: int, at_least: int = 0) -> Mark:
+async def _mark_after(stage: Stage, time: int) -> Mark:
     """Wait until the watermark has moved beyond a time."""
     found: list[Mark] = []
 
     async def moved() -> bool:
         mark = await _mark(stage)
         found.append(mark)
-        return (mark.time or 0) > max(time, at_least)
+        return (mark.time or 0) > time
 
     await stage.until(moved, f"{AUDITOR} to be able to prove more of {stage.origin}")
     return found[-1]
