@@ -265,7 +265,8 @@ def _audit(monitor: Monitor, origin: bytes, interval: float) -> Callable[[], Awa
     audit = Audit(site.mirror, site.source, tell)
 
     async def run() -> None:
-        await audit.run(interval, sorted(monitor.alarms.subjects(WRONG_TILE, site.log.origin)))
+        open_ = monitor.alarms.about(site.log.origin)
+        await audit.run(interval, [alarm.subject for alarm in open_ if alarm.kind == WRONG_TILE])
 
     return run
 

@@ -5,7 +5,7 @@ whoever needs one gets none that holds. So each tile is fetched when the branch 
 that costs 32 bytes an entry, and a request for 256 of them.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 
 import trio
@@ -35,8 +35,12 @@ class Audit:
         self._next: Tile | None = None
         self._wrong: dict[str, Tile] = {}
 
-    async def run(self, interval: float) -> None:
-        """Look again and again, for ever."""
+    async def run(self, interval: float, known: Sequence[str] = ()) -> None:
+        """Look again and again, for ever; first at the tiles that an earlier run found to be wrong."""
+        for path in known:
+            tile = tile_at(self._source, path)
+            if tile is not None:
+                self._wrong[path] = tile
         while True:
             with suppress(NotServed):
                 await self.look()
@@ -49,9 +53,10 @@ class Audit:
             NotServed: the log does not answer; the next look goes on from there.
         """
         for path, tile in list(self._wrong.items()):
-            if await self._is_right(tile):
-                del self._wrong[path]
-                await self._tell(path, False)
+            with suppress(NotServed):  # no longer: it may have been pruned, and the others are looked at
+                if await self._is_right(tile):
+                    del self._wrong[path]
+                    await self._tell(path, False)
         while len(self._wrong) < MAX_WRONG:
             self._next = self._next or self._following()
             if self._next is None:
@@ -74,6 +79,16 @@ class Audit:
     async def _is_right(self, tile: Tile) -> bool:
         data = await self._source.tile(tile)
         return await trio.to_thread.run_sync(is_of, self._mirror, tile, data)
+
+
+def tile_at(source: Source, path: str) -> Tile | None:
+    """Tell which tile a log of this kind keeps at a path."""
+    for spelling in (path, path.replace(f"tile/{TILE_HEIGHT}/", "tile/", 1)):
+        with suppress(FormatError):
+            tile = Tile.parse(spelling)
+            if source.path(tile) == path:
+                return tile
+    return None
 
 
 def is_of(mirror: Mirror, tile: Tile, data: bytes) -> bool:

@@ -242,8 +242,7 @@ class Monitor:
             return
         site.reached = now
         await self.clear(LOG_UNREACHABLE, origin)
-        for sentence in site.source.complaints():
-            await self.alarm(WRONG_CHAIN, origin, sentence)
+        await self._complain(origin, site.source.complaints())
         refusals = await self.submit(origin, note, LOG)
         if refusals:
             await self.alarm(BAD_CHECKPOINT, origin, "its checkpoint", refusals[0])
@@ -258,6 +257,14 @@ class Monitor:
         """Raise an alarm about a log."""
         evidence = subject if kind == CONVICTED else None
         await self.alarms.hold(Key(kind, self._name(origin), subject), detail, evidence=evidence)
+
+    async def _complain(self, origin: bytes, complaints: Sequence[str]) -> None:
+        """Hold the alarms about what no tree commits to, and end those that are over."""
+        for alarm in self.alarms.about(self._name(origin)):
+            if alarm.kind == WRONG_CHAIN and alarm.subject not in complaints:
+                await self.clear(WRONG_CHAIN, origin, alarm.subject)
+        for sentence in complaints:
+            await self.alarm(WRONG_CHAIN, origin, sentence)
 
     async def clear(self, kind: str, origin: bytes, subject: str = "") -> None:
         """Clear the alarms of a kind about a log, all or those whose subject begins like this."""

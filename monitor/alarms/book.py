@@ -94,7 +94,7 @@ class Alarms:
             self._open[key] = replace(known, detail=detail, last_seen_ms=max(now_ms, known.last_seen_ms))
             if now_ms - known.last_seen_ms >= SEEN_MS:
                 await self._note(self._open[key])
-        elif len([one for one in self._open if (one.kind, one.origin) == (key.kind, key.origin)]) >= MAX_OPEN:
+        elif not self._has_room(key):
             self.refused += 1
         else:
             since_ms = max(now_ms - seconds * 1000, 0)
@@ -149,6 +149,11 @@ class Alarms:
             await connection.execute(delete(ALARM).where(ended, ALARM.c.cleared_ms < until))
 
         await self.database.write(work)
+
+    def _has_room(self, key: Key) -> bool:
+        """Proof always has room: no more than a few are kept of each key."""
+        alike = sum((one.kind, one.origin) == (key.kind, key.origin) for one in self._open)
+        return alike < MAX_OPEN or kind_of(key.kind).proof
 
     async def _raise(self, alarm: Alarm) -> None:
         async def work(connection: AsyncConnection) -> None:

@@ -56,7 +56,7 @@ class Source(Protocol):
         ...
 
     def complaints(self) -> Sequence[str]:
-        """Tell, once, what was found wrong with served bytes that no tree commits to."""
+        """Tell what was found wrong lately with served bytes that no tree commits to."""
         ...
 
     async def checkpoint(self) -> bytes:

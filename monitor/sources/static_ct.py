@@ -22,7 +22,9 @@ from tlog.tiles import EntryBundle, Tile
 MAX_ISSUER_BYTES = 16 * 1024
 MAX_ISSUERS = 1024  # kept; the chains of all that is trusted on the web need fewer
 MAX_NEW_ISSUERS = 16  # fetched for one data tile: a log that makes up issuers makes nobody fetch without end
-MAX_COMPLAINTS = 64  # about one log, as long as the program runs: a log that is all wrong is one alarm, not a million
+MAX_COMPLAINTS = 64  # about one log at a time: a log that is all wrong is a few alarms, not a million
+COMPLAINT_SECONDS = 86_400.0  # what was found so long ago, and not again, is no complaint any more
+RETRY_SECONDS = 3600.0  # until an issuer that was not served is asked for again
 
 
 def certified_entries(bundle: EntryBundle, data: bytes) -> Sequence[bytes]:
@@ -39,10 +41,9 @@ class StaticCtSource(TilesSource):
     def __init__(self, url: str, fetch: Fetch) -> None:
         super().__init__(url, fetch, LAYOUT)
         self._issuers: dict[bytes, bytes] = {}
-        self._missing: set[bytes] = set()
+        self._missing: dict[bytes, float] = {}
         self._inspecting = trio.Lock()
-        self._complaints: list[str] = []
-        self._told = 0
+        self._complaints: dict[str, float] = {}
 
     @override
     async def bundle(self, bundle: EntryBundle) -> Served:
@@ -55,9 +56,10 @@ class StaticCtSource(TilesSource):
 
     @override
     def complaints(self) -> Sequence[str]:
-        """Tell, once, which entries came with what does not belong to them."""
-        found, self._told = self._complaints[self._told :], len(self._complaints)
-        return found
+        """Tell which entries came with what does not belong to them, the last day."""
+        since = trio.current_time() - COMPLAINT_SECONDS
+        self._complaints = {sentence: when for sentence, when in self._complaints.items() if when >= since}
+        return tuple(self._complaints)
 
     async def _inspect(self, bundle: EntryBundle, served: Served) -> None:
         try:
@@ -73,9 +75,10 @@ class StaticCtSource(TilesSource):
     def _unknown(self, bundle: EntryBundle, leaves: Sequence[TileLeaf]) -> list[tuple[int, bytes]]:
         """List some of the certificates that have not been seen, each with the first entry that names it."""
         found: dict[bytes, int] = {}
+        recently = trio.current_time() - RETRY_SECONDS
         for index, leaf in enumerate(leaves, bundle.start):
             for fingerprint in leaf.chain:
-                if fingerprint not in self._issuers and fingerprint not in self._missing:
+                if fingerprint not in self._issuers and self._missing.get(fingerprint, recently) <= recently:
                     found.setdefault(fingerprint, index)
         return [(index, fingerprint) for fingerprint, index in islice(found.items(), MAX_NEW_ISSUERS)]
 
@@ -87,17 +90,21 @@ class StaticCtSource(TilesSource):
             return  # with the next data tile
         if der is not None and is_issuer(fingerprint, der):
             self._issuers[fingerprint] = der
+            self._missing.pop(fingerprint, None)
+            for told in [sentence for sentence in self._complaints if path in sentence]:
+                del self._complaints[told]
             if len(self._issuers) > MAX_ISSUERS:
                 del self._issuers[next(iter(self._issuers))]
             return
         what = "is not served" if der is None else "is another certificate"
         self._complain(f"{whose}: {path}, which its chain names, {what}")
-        if len(self._missing) < MAX_ISSUERS:
-            self._missing.add(fingerprint)
+        self._missing[fingerprint] = trio.current_time()
+        if len(self._missing) > MAX_ISSUERS:
+            del self._missing[next(iter(self._missing))]
 
     def _complain(self, sentence: str) -> None:
-        if len(self._complaints) < MAX_COMPLAINTS and sentence not in self._complaints:
-            self._complaints.append(sentence)
+        if len(self._complaints) < MAX_COMPLAINTS or sentence in self._complaints:
+            self._complaints[sentence] = trio.current_time()
 
 
 def _objections(bundle: EntryBundle, leaves: Sequence[TileLeaf], issuers: dict[bytes, bytes]) -> list[tuple[int, str]]:

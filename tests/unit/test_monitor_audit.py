@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import trio
 
-from monitor.audit import MAX_WRONG, Audit, is_of
+from monitor.audit import MAX_WRONG, Audit, is_of, tile_at
 from monitor.mirror import Mirror
 from monitor.sources.source import NotServed
+from monitor.sources.sumdb import sumdb_source
 from monitor.sources.tiles import TilesSource
 from runtime.client import Response
 from tests.fakes_log import FakeLog
@@ -25,11 +27,12 @@ class Served:
         self.changed: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.told: list[tuple[str, bool]] = []
+        self.gone: set[str] = set()
 
     async def fetch(self, method: str, url: str, *, cap: int, seconds: float, **_: object) -> Response:
         path = url.removeprefix("http://log/")
         self.asked.append(path)
-        found = self.changed.get(path, self.log.serve(path))
+        found = None if path in self.gone else self.changed.get(path, self.log.serve(path))
         return Response(404, {}, b"") if found is None else Response(200, {}, found)
 
     async def tell(self, path: str, wrong: bool) -> None:
@@ -145,3 +148,32 @@ async def test_what_there_is_no_hash_for_is_not_judged(tmp_path: Path) -> None:
     assert is_of(mirror, Tile(0, 3), b"?" * 8192)
     assert not is_of(mirror, Tile(0, 257), b"?" * 8192)
     mirror.close()
+
+
+async def test_what_an_earlier_run_found_wrong_is_looked_at_again(tmp_path: Path) -> None:
+    served, mirror, _ = audited(tmp_path, 600)
+    audit = Audit(mirror, TilesSource("http://log", served.fetch), served.tell)
+    with trio.move_on_after(0.2):
+        await audit.run(0.01, ["tile/0/000", "nonsense"])
+    assert (served.told, set(served.asked)) == ([("tile/0/000", False)], {"tile/0/000"})
+    mirror.close()
+
+
+async def test_a_wrong_tile_that_is_not_served_any_more_holds_nothing_up(tmp_path: Path) -> None:
+    served, mirror, audit = audited(tmp_path, 600)
+    served.change("tile/0/000")
+    await audit.look()
+    served.changed["tile/0/000"] = b""
+    served.gone.add("tile/0/000")
+    served.log.add(100)
+    grow(mirror, served.log)
+    await audit.look()
+    assert (served.told, served.asked[-1]) == ([("tile/0/000", True)], "tile/0/002.p/188")
+    mirror.close()
+
+
+def test_tiles_are_found_by_where_each_kind_keeps_them() -> None:
+    sources = [TilesSource("http://log", Served(FakeLog()).fetch), sumdb_source("http://log", Served(FakeLog()).fetch)]
+    for source in sources:
+        assert tile_at(source, source.path(Tile(1, 1067, 8))) == Tile(1, 1067, 8)
+    assert [tile_at(sources[0], path) for path in ("tile/8/0/000", "tile/entries/000")] == [None, None]

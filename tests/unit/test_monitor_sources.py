@@ -6,6 +6,8 @@ from functools import cache
 from hashlib import sha256
 
 import pytest
+import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, derive_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -16,7 +18,13 @@ from monitor.kinds import Kind
 from monitor.sources.chains import is_issuer, objection
 from monitor.sources.kinds import source_of
 from monitor.sources.source import NotServed, Source
-from monitor.sources.static_ct import MAX_COMPLAINTS, MAX_NEW_ISSUERS, StaticCtSource
+from monitor.sources.static_ct import (
+    COMPLAINT_SECONDS,
+    MAX_COMPLAINTS,
+    MAX_NEW_ISSUERS,
+    RETRY_SECONDS,
+    StaticCtSource,
+)
 from runtime.client import Failure, FetchError, Response
 from tlog.precertificate import parse_precertificate
 from tlog.static_ct import TileLeaf, data_tile_path, format_extensions, format_leaves, issuer_path
@@ -231,17 +239,34 @@ async def test_what_is_right_is_not_complained_about_and_issuers_are_fetched_onc
     web, source, bundle = served(logged(0), logged(1))
     for _ in range(2):
         await source.bundle(bundle)
-    assert source.complaints() == []
+    assert list(source.complaints()) == []
     assert [path for path in web.asked if path.startswith("issuer")] == [issuer_path(fingerprint(CA))]
 
 
-async def test_a_changed_precertificate_is_named_once() -> None:
+async def test_a_changed_precertificate_is_named_for_a_day(autojump_clock: trio.testing.MockClock) -> None:
     _, source, bundle = served(logged(0), replace(logged(1), pre_certificate=flipped(PRECERTIFICATE, 60)))
     for _ in range(2):
         await source.bundle(bundle)
     (complaint,) = source.complaints()
     assert complaint.startswith("entry 1 in tile/data/000.p/2: ")
-    assert source.complaints() == []
+    await trio.sleep(COMPLAINT_SECONDS + 1)
+    assert list(source.complaints()) == []
+
+
+async def test_an_issuer_that_is_served_after_all_is_no_complaint_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    web, source, bundle = served(logged(0))
+    path = issuer_path(fingerprint(CA))
+    der = web.files.pop(path)
+    await source.bundle(bundle)
+    web.files[path] = der
+    await source.bundle(bundle)
+    assert len(source.complaints()) == 1
+    assert web.asked.count(path) == 1
+    await trio.sleep(RETRY_SECONDS)
+    await source.bundle(bundle)
+    assert (list(source.complaints()), web.asked.count(path)) == ([], 2)
 
 
 async def test_an_issuer_that_is_not_served_or_another_one_is_named() -> None:
@@ -260,7 +285,7 @@ async def test_an_issuer_is_asked_for_again_when_the_log_did_not_answer() -> Non
     web, source, bundle = served(logged(0))
     web.failing = "issuer"
     await source.bundle(bundle)
-    assert source.complaints() == []
+    assert list(source.complaints()) == []
     web.failing = None
     await source.bundle(bundle)
     assert web.asked.count(issuer_path(fingerprint(CA))) == 2
@@ -284,4 +309,4 @@ async def test_a_malformed_data_tile_is_left_to_whoever_hashes_it() -> None:
     web, source, bundle = served(logged(0))
     web.files[data_tile_path(bundle)] = b"?"
     assert (await source.bundle(bundle)).data == b"?"
-    assert source.complaints() == []
+    assert list(source.complaints()) == []
