@@ -1,7 +1,7 @@
 """The gossip machine under whatever comes: an honest or a forked log, peers that err and lie, lost answers, restarts.
 
-Hypothesis chooses what happens; what always holds is checked after each step. The monitor is the one of the simulated
-federation, except that it takes every step twice to see that the same input gives the same effects.
+Hypothesis chooses what happens; what always holds is checked after each step. The monitor takes every step twice to
+see that the same input gives the same effects.
 """
 
 import copy
@@ -73,7 +73,7 @@ from gossip.messages import (
 )
 from gossip.messages import TestimonyNote as SignedTestimony
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, sign_line, signer
-from tests.sim.federation import SimMonitor
+from tests.property.lone_monitor import SimMonitor
 from tlog.checkpoint import Checkpoint
 from tlog.errors import TlogError
 from tlog.evidence import Evidence, EvidenceType, verify_evidence

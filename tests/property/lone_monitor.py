@@ -1,14 +1,13 @@
-"""Monitors in memory around the pure gossip machine: no network, no clock, no disk, every run repeatable.
+"""One monitor in memory around the pure gossip machine, whose log is real entries and whose peers are whoever asks.
 
-A ``SimMonitor`` does what a shell does with each effect, in the simplest way there is. A ``Federation`` carries their
-messages, drops some of them if told to, and moves the time.
+A ``SimMonitor`` does what a shell does with each effect, in the simplest way there is: no disk, no clock, no network.
 """
 
 import random
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
-from gossip.canonical import pack, unpack
+from gossip.canonical import pack
 from gossip.core import (
     Abandon,
     Adjudicate,
@@ -34,7 +33,6 @@ from gossip.core import (
     ProofFound,
     Prove,
     Raise,
-    Received,
     Refuse,
     Rehashed,
     Remember,
@@ -47,7 +45,6 @@ from gossip.core import (
     Settle,
     Testified,
     Testify,
-    Tick,
     Weigh,
     WrongEntries,
     adjudicate,
@@ -57,31 +54,27 @@ from gossip.core import (
     origin_id,
     step,
     timestamped,
-    wake_ms,
 )
-from gossip.messages import Consistency, Known, format_message, parse_message
+from gossip.messages import Consistency, Known
 from gossip.testimony import UNSERVED as UNSERVED_KIND
 from gossip.testimony import Testimony
 from tests.fakes_log import FakeLog, policy, sign_line, signer
-from tlog.errors import ProofError
-from tlog.hashing import Hash, TreeHead
+from tlog.hashing import TreeHead
 from tlog.keys import VerifierKey
 from tlog.note import Note
-from tlog.policy import Policy
-from tlog.proofs import fold
 from tlog.signed_checkpoint import SignedCheckpoint
 
 
 class SimMonitor:
     """One monitor: the machine's state, a mirror that is a ``FakeLog``, and a memory of heads."""
 
-    def __init__(self, name: str, source: FakeLog, seed: int = 0, judge: Policy | None = None) -> None:
+    def __init__(self, name: str, source: FakeLog, seed: int = 0) -> None:
         self.id = pack(name).ljust(32, b"\0")
         self.name = name
         self.source = source
         self.mirror = FakeLog(origin=source.origin, key=source.key)
         self.origin = origin_id(source.origin)
-        self.log = Log(source.origin, (source.key.verifier_key,), judge or policy(source.key))
+        self.log = Log(source.origin, (source.key.verifier_key,), policy(source.key))
         self.chance = random.Random(f"{name} {seed}")
         self.state = begin(Rules({self.origin: self.log}), 1, 0)
         self.remembered: dict[tuple[int, bytes], SignedCheckpoint] = {}
@@ -93,23 +86,12 @@ class SimMonitor:
         self.stated: dict[VerifierKey, list[SignedCheckpoint]] = defaultdict(list)
         self.testimony: list[bytes] = []
         self.refusals: list[str] = []
-        self.trace: list[str] = []
         self.convicted_at: dict[bytes, int] = {}
         self.draft: FakeLog | None = None
-
-    def meet(self, peers: Iterable["SimMonitor"], observers: Sequence[VerifierKey] = ()) -> None:
-        known = {peer.id: peer.peer_key.verifier_key for peer in peers if peer is not self}
-        others = tuple(known)
-        rules = Rules({self.origin: self.log}, others, others, tuple(observers), testifiers=known)
-        self.state = begin(rules, 1, 0)
 
     @property
     def size(self) -> int:
         return self.state.branch(self.origin).size
-
-    @property
-    def convictions(self) -> set[bytes]:
-        return set(self.state.branch(self.origin).convicted)
 
     def poll(self, now: int) -> None:
         if self.source.published:
@@ -120,7 +102,6 @@ class SimMonitor:
         while queue:
             self.state, effects = step(self.state, queue.popleft(), now, self.chance)
             for effect in effects:
-                self.trace.append(f"{now} {effect!r}")
                 queue.extendleft(reversed(self.perform(effect, now)))
 
     def perform(self, effect: Effect, now: int) -> list[Event]:
@@ -236,74 +217,3 @@ class SimMonitor:
             return
         roots = tree.head(old).root_hash, tree.head(new).root_hash
         self.outbox[peer].append(Consistency(origin, old, new, *roots, tree.proof(old, new)))
-
-
-class Federation:
-    """Monitors that reach each other. Messages go through their bytes; a share of the deliveries may get lost."""
-
-    def __init__(self, monitors: Sequence[SimMonitor], seed: int = 0, loss: float = 0.0) -> None:
-        self.monitors = {monitor.id: monitor for monitor in monitors}
-        self.chance = random.Random(f"federation {seed}")
-        self.loss = loss
-        self.now = 0
-        self.delivered = 0
-        for monitor in monitors:
-            monitor.meet(monitors)
-
-    def settle(self) -> None:
-        """Carry messages until nobody has anything to say."""
-        for _ in range(10_000):
-            delivered = [self._deliver(monitor) for monitor in self.monitors.values()]
-            if not any(delivered):
-                return
-        raise AssertionError("the monitors never fall silent")
-
-    def poll(self) -> None:
-        for monitor in self.monitors.values():
-            monitor.poll(self.now)
-        self.settle()
-
-    def run(self, milliseconds: int) -> None:
-        """Let the time pass, from one deadline to the next."""
-        end = self.now + milliseconds
-        while True:
-            due = min(wake_ms(monitor.state) for monitor in self.monitors.values())
-            if due > end:
-                self.now = end
-                return
-            self.now = max(self.now, due)
-            for monitor in self.monitors.values():
-                monitor.dispatch(Tick(), self.now)
-            self.settle()
-
-    def _deliver(self, sender: SimMonitor) -> bool:
-        sent = False
-        for peer in sorted(sender.outbox):
-            messages, sender.outbox[peer] = sender.outbox[peer], []
-            if not messages:
-                continue
-            sent = True
-            if self.chance.random() < self.loss:
-                continue
-            receiver = self.monitors[peer]
-            self._hand_over(sender, receiver, messages, answer=False)
-            answer, receiver.outbox[sender.id] = receiver.outbox[sender.id], []
-            if answer and self.chance.random() >= self.loss:
-                self._hand_over(receiver, sender, answer, answer=True)
-        return sent
-
-    def _hand_over(self, sender: SimMonitor, receiver: SimMonitor, messages: list[Known], *, answer: bool) -> None:
-        self.delivered += len(messages)
-        values = unpack(pack([format_message(message) for message in messages]))
-        if not isinstance(values, tuple):
-            raise AssertionError("an array came back as something else")
-        received = tuple(parse_message(value) for value in values)
-        receiver.dispatch(Received(sender.id, received, answer), self.now)
-
-
-def lead_to(head: TreeHead, old_size: int, root: Hash, path: Sequence[Hash]) -> bool:
-    """Tell whether a path is a consistency proof for this head from any root."""
-    try:
-        return fold(old_size, head.size, root, path)[1] == head.root_hash
-    except ProofError:
-        return False
