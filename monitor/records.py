@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from monitor.archive import Archive, Sighting
+from monitor.archive import MINUTE_MS, Archive, Sighting
 from monitor.config import MonitorSettings
 from monitor.doors import OPEN
 from monitor.scores import Scores
@@ -19,18 +19,21 @@ from tlog.scorecard import SCORECARDS_TYPE
 from tlog.text import MAX_INTEGER, encode_base64
 
 MAX_PAGE = 100  # sightings; with ML-DSA-44 notes some megabytes
+AT_ONCE = 4  # questions about the past; whoever comes later is told so
 MAX_WHO = 512  # bytes of a name
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Records:
-    """The archive and the scores, for whoever asks."""
+    """The archive and the scores, for whoever asks: a few at a time, since each answer reads much of the disk."""
 
     settings: MonitorSettings
     archive: Archive
     scores: Scores
     clock: Clock
+    _asking: int = 0
+    _signed: tuple[int, bytes] | None = None
 
     def routes(self) -> list[Route]:
         """Where to ask."""
@@ -50,7 +53,13 @@ class Records:
             return refusal(400, "`at`, `before` and `limit` are decimal numbers: Unix milliseconds, and how many")
         at_ms = self.clock.now_ms() if numbers["at"] is None else numbers["at"]
         limit = min(max(numbers["limit"] or MAX_PAGE, 1), MAX_PAGE)
-        found = await self.archive.history(origin, at_ms, who, numbers["before"], limit)
+        if self._asking >= AT_ONCE:
+            return refusal(429, "too much at once: ask again later", {"retry-after": "1"})
+        self._asking += 1
+        try:
+            found = await self.archive.history(origin, at_ms, who, numbers["before"], limit)
+        finally:
+            self._asking -= 1
         more = who is not None and len(found) == limit
         document = {"origin": origin, "at_ms": at_ms, "sightings": [_sighting(seen) for seen in found]}
         return JSONResponse({**document, "next": found[-1].first_ms if more else None}, headers=OPEN)
@@ -60,9 +69,12 @@ class Records:
         return bare(200, await self.signed_scorecards(), "application/json", OPEN)
 
     async def signed_scorecards(self) -> bytes:
-        """Write the scorecards and sign them."""
-        document = await self.scores.document(self.settings.name, _vkeys(self.settings), self.clock.now_ms())
-        return sign_document(SCORECARDS_TYPE, document, self.settings.peer_key)
+        """Write the scorecards and sign them, once a minute at most."""
+        now_ms = self.clock.now_ms()
+        if self._signed is None or self._signed[0] != now_ms // MINUTE_MS:
+            document = await self.scores.document(self.settings.name, _vkeys(self.settings), now_ms)
+            self._signed = now_ms // MINUTE_MS, sign_document(SCORECARDS_TYPE, document, self.settings.peer_key)
+        return self._signed[1]
 
 
 def _vkeys(settings: MonitorSettings) -> Mapping[str, Sequence[str]]:

@@ -130,6 +130,9 @@ async def test_who_signs_tree_after_tree_that_nobody_sees_raises_a_bounded_numbe
         await one.alarms.clear("unserved", LOG)
         await one.alarms.hold(Key("unserved", LOG, "size 1000"))
         assert len(one.alarms.open()) == 2
+        for number in range(MAX_OPEN + 10):
+            await one.alarms.hold(Key("convicted", LOG, f"{number:064x}"))
+        assert len(one.alarms.open()) == 2 + MAX_OPEN + 10
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from monitor.alarms.kinds import KINDS
 from monitor.archive import CLIENT, DAY_MS, HOUR_MS
 from monitor.marks import Outcome
-from monitor.records import Records
+from monitor.records import AT_ONCE, Records
 from monitor.scores import Scores
 from monitor.store import METADATA
 from runtime.database import open_database
@@ -90,6 +90,20 @@ async def test_a_question_that_is_none_is_refused(tmp_path: Path, mock_clock: Mo
     async with asked(tmp_path, grown(1), mock_clock) as (_, server):
         answer = await server.get(f"/v1/history?{query}")
         assert answer.status == (200 if query == "origin=" else 400)
+
+
+async def test_who_asks_while_many_ask_is_told_to_come_later(tmp_path: Path, mock_clock: MockClock) -> None:
+    log = grown(1)
+    async with watching(configured(tmp_path, log), log, mock_clock) as post:
+        sentry = post.parts.sentry
+        records = Records(sentry.settings, sentry.archive, sentry.scores, post.clock)
+        async with served(Starlette(routes=records.routes())) as server:
+            await post.poll()
+            records._asking = AT_ONCE
+            busy = await server.get(f"/v1/history?origin={ORIGIN}")
+            assert (busy.status, busy.headers["retry-after"]) == (429, "1")
+            records._asking -= 1
+            assert [(await server.get(f"/v1/history?origin={ORIGIN}")).status for _ in range(3)] == [200] * 3
 
 
 async def test_a_log_that_nobody_showed_has_an_empty_history(tmp_path: Path, mock_clock: MockClock) -> None:
