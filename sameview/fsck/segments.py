@@ -111,10 +111,12 @@ async def _shared_out(task: Task, starts: range, jobs: int) -> AsyncGenerator[Se
         while waiting:
             yield await _result(waiting.popleft())
             waiting.extend(pool.submit(_run, task, start) for start in islice(rest, 1))
-    finally:
+    except BaseException:
         # Whoever has found a fault, or was told to stop, does not wait for what is under way.
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
+        raise
+    finally:
         pool.shutdown(cancel_futures=True)
 
 
