@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import structlog
 import trio
-from starlette.applications import Starlette
 
 from gossip.core import Rules
 from gossip.envelope import peer_id
@@ -26,17 +25,19 @@ from monitor.audit import Audit
 from monitor.bootstrap import Beginning, vouchers_of
 from monitor.company import Company
 from monitor.config import MonitorSettings, WatchedLog, observers_of, read_settings
-from monitor.courier import Courier, CourierStore, addressees, channel_routes
+from monitor.courier import Courier, CourierStore, addressees
 from monitor.follow import Follower
 from monitor.lookout import Lookout
 from monitor.marks import Marks
 from monitor.matching import Log as MatchedLog
-from monitor.matching import Matching, MatchStore, matching_routes
+from monitor.matching import Matching, MatchStore
 from monitor.metrics import MonitorMetrics, watch_sentry
 from monitor.mirror import Mirror
 from monitor.node import Monitor, Testifier
+from monitor.operator import operator_app
 from monitor.page.web import READERS
 from monitor.polls import Poller, pollers, watch_marks
+from monitor.progress import report
 from monitor.records import Records
 from monitor.restore import open_mirror, restored
 from monitor.room import Room
@@ -56,12 +57,10 @@ from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, Ready, run_daemon, serve_node
 from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
-from runtime.http import operator_routes
 from runtime.local import SCHEME, fetch_file
 from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
-from runtime.version import version_document
 from runtime.visitors import Visitors, watch_visitors
 
 DATABASE_NAME = "monitor.sqlite"
@@ -333,13 +332,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
     return Node(
         vkey=monitor.observer.vkey.format(),
         app=monitor_app(settings.name, monitor, views, parts.world.clock, visitors, records, readers),
-        operator_app=Starlette(
-            routes=[
-                *operator_routes(parts.metrics, problems, version_document()),
-                *matching_routes(parts.matching.store),
-                *channel_routes(parts.courier),
-            ]
-        ),
+        operator_app=operator_app(parts.metrics, problems, parts.matching.store, parts.courier),
         tasks=(
             partial(
                 watch,
@@ -354,6 +347,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 parts.courier.run,
                 *(partial(lookout.run, settings.poll_interval) for lookout in parts.sentry.lookouts),
                 *(partial(poller.run, settings.witness_interval) for poller in parts.pollers),
+                partial(report, monitor.sites.values()),
                 *(_audit(monitor, origin, settings.audit_interval) for origin in monitor.sites),
                 reachable=settings.reachable,
             ),

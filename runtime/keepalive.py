@@ -143,8 +143,9 @@ class Connections:
             NotHttp: it is none.
             OSError: nobody is there. Also whatever ``sink_for`` and its sinks raise.
         """
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        request = f"GET {target.path} HTTP/1.1\r\nhost: {target.named}\r\nconnection: keep-alive\r\n{lines}\r\n".encode("ascii")
+        said = {"host": target.named, "connection": "keep-alive", **fields}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+        request = f"GET {target.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
         async with self._room:
             stream = await self._kept(target)
             if stream is not None:
