@@ -23,6 +23,7 @@ from logserver.shown import Shown
 from logserver.store import METADATA, Sequencer, load_tree
 from logserver.submitters import Submitters
 from logserver.tasks import Publisher, Publishing, Sweeper, read_published
+from logserver.trim import Trimmer
 from runtime.cells import open_cell
 from runtime.client import Client
 from runtime.clock import SystemClock
@@ -58,7 +59,7 @@ async def replay(config: Path) -> Replayed:
     settings = read_settings(config)
     # No lock: it only reads, and a log that serves may go on.
     async with open_database(settings.database, METADATA) as database:
-        return await replayed(database, settings.origin)
+        return await replayed(database, settings.origin, _files(settings))
 
 
 async def _init(settings: LogSettings) -> None:
@@ -127,6 +128,14 @@ class _Parts:
         )
         return publisher, files
 
+    def cleaners(self, files: StaticFiles) -> list[Callable[[], Awaitable[object]]]:
+        """What removes what is not needed any more, beside the publisher."""
+        shown = self.shown
+        sweeper = Sweeper(files, lambda: shown.checkpoint)
+        if not self.settings.trim:
+            return [sweeper.run]
+        return [sweeper.run, Trimmer(self.database, files, lambda: shown.checkpoint).run]
+
     def node(self, problems: Callable[[], Awaitable[Sequence[str]]], *tasks: Callable[[], Awaitable[object]]) -> Node:
         """The log, to be served."""
         shown = self.shown
@@ -159,8 +168,7 @@ async def _node(settings: LogSettings) -> AsyncIterator[Node]:
             async with _register(settings) as register:
                 # Before anything is admitted: an entry must not get an index in a tree that cannot be signed.
                 publisher, files = await parts.publisher(register)
-                sweeper = Sweeper(files, lambda: publisher.published)
-                yield parts.node(publisher.problems, publisher.run, sweeper.run, register.wait_lost)
+                yield parts.node(publisher.problems, publisher.run, *parts.cleaners(files), register.wait_lost)
 
 
 @asynccontextmanager
@@ -189,8 +197,7 @@ def _one_of_several(parts: _Parts) -> Node:
     async def open_publisher() -> AsyncIterator[tuple[Publisher, Sequence[Callable[[], Awaitable[object]]]]]:
         async with _register(settings) as register:
             publisher, files = await parts.publisher(register)
-            sweeper = Sweeper(files, lambda: publisher.published)
-            yield publisher, (sweeper.run, register.wait_lost)
+            yield publisher, (*parts.cleaners(files), register.wait_lost)
 
     leader = Leader(Lease(parts.database), open_publisher)
     follower = Follower(

@@ -58,6 +58,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     adds_per_second: PerSecond = 0.0
     submitters_only: bool = False
     submitter: list[SubmitterConfig] = []
+    trim: bool = False
     database: str = "sqlite"
     storage: str = "file"
 
@@ -92,6 +93,8 @@ class LogSettings:
     submitters_only: bool
     """Whether a token is needed."""
     submitters: tuple[Submitter, ...]
+    trim: bool
+    """Whether entries leave the database once they are in durable bundles."""
 
 
 def read_settings(path: Path) -> LogSettings:
@@ -130,6 +133,7 @@ def read_settings(path: Path) -> LogSettings:
         adds_per_second=config.adds_per_second,
         submitters_only=config.submitters_only,
         submitters=_submitters(path, config),
+        trim=config.trim,
     )
     _check_places(path, settings)
     return settings

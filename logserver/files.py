@@ -113,7 +113,7 @@ class StaticFiles(ABC):
             tile = Tile(len(levels), index, width) if width else None
             levels.append(tuple(tile_hashes(self._tile(tile))) if tile else ())
         index, width = divmod(size, TILE_WIDTH)
-        return Edge(size, tuple(levels), self._entries(EntryBundle(index, width)) if width else ())
+        return Edge(size, tuple(levels), self.entries(EntryBundle(index, width)) if width else ())
 
     def _tile(self, tile: Tile) -> bytes:
         data = self.read(tile.path())
@@ -121,7 +121,12 @@ class StaticFiles(ABC):
             raise LostTile(tile.path())
         return data
 
-    def _entries(self, bundle: EntryBundle) -> tuple[bytes, ...]:
+    def entries(self, bundle: EntryBundle) -> tuple[bytes, ...]:
+        """The entries of a bundle.
+
+        Raises:
+            LostTile: it is gone or damaged.
+        """
         data = self.read(bundle.path())
         try:
             if data is not None:

@@ -10,10 +10,13 @@ canonical hash, which two copies of one log have in common whatever machine, dat
 from dataclasses import dataclass
 from hashlib import sha256
 
+import trio
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from logserver.store import BATCH, CHECKPOINT, load_entries
+from logserver.files import StaticFiles
+from logserver.store import BATCH, CHECKPOINT, first_kept, load_entries
+from logserver.trim import bundled_entries
 from runtime.database import Database
 from tlog.compact_range import EMPTY_RANGE, CompactRange
 from tlog.errors import ProofError
@@ -34,8 +37,10 @@ class Replayed:
     hash: bytes
 
 
-async def replay(database: Database, origin: str) -> Replayed:
+async def replay(database: Database, origin: str, files: StaticFiles) -> Replayed:
     """Hash all entries once, and compare on the way with every recorded checkpoint.
+
+    Entries that the database was told to forget are read from their bundles.
 
     A log that is being served may grow meanwhile: what is compared is what it held at the beginning.
 
@@ -43,18 +48,19 @@ async def replay(database: Database, origin: str) -> Replayed:
         ProofError: a checkpoint is not one of these entries; names its size.
     """
     end = await _size(database)
+    entries = _Entries(database, files, await first_kept(database))
     digest = sha256(HEADER + origin.encode() + b"\n")
     tree, count, after = EMPTY_RANGE, 0, -1
     while recorded := await _recorded(database, after, end):
         for head in recorded:
-            tree = await _grown(database, tree, head.size)
+            tree = await entries.grown(tree, head.size)
             if tree.root() != head.root_hash:
                 raise ProofError(
                     f"the recorded checkpoint of size {head.size} is not one of the entries in the database"
                 )
             digest.update(_line(head))
         count, after = count + len(recorded), recorded[-1].size
-    tree = await _grown(database, tree, end)
+    tree = await entries.grown(tree, end)
     digest.update(_line(tree.tree_head()))
     return Replayed(tree.tree_head(), count, digest.digest())
 
@@ -82,11 +88,22 @@ async def _recorded(database: Database, after: int, end: int) -> list[TreeHead]:
     return await database.read(work)
 
 
-async def _grown(database: Database, tree: CompactRange, size: int) -> CompactRange:
-    while tree.end < size:
-        end = min(size, tree.end + ENTRIES_AT_ONCE)
-        tree = tree.extend(leaf_hashes(await load_entries(database, tree.end, end)))
-    return tree
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    database: Database
+    files: StaticFiles
+    kept: int
+
+    async def grown(self, tree: CompactRange, size: int) -> CompactRange:
+        while tree.end < size:
+            end = min(size, tree.end + ENTRIES_AT_ONCE)
+            tree = tree.extend(leaf_hashes(await self._load(tree.end, end)))
+        return tree
+
+    async def _load(self, begin: int, end: int) -> list[bytes]:
+        trimmed = min(max(begin, self.kept), end)
+        bundled = await trio.to_thread.run_sync(bundled_entries, self.files, begin, trimmed)
+        return bundled + await load_entries(self.database, trimmed, end)
 
 
 def _line(head: TreeHead) -> bytes:

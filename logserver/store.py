@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from logserver.config import Dedup
 from logserver.core import Sequenced, sequence
 from runtime.database import Database
+from runtime.errors import UsageError
 from tlog.compact_range import EMPTY_RANGE, CompactRange
 from tlog.hashing import Hash, leaf_hashes
 
@@ -113,6 +114,16 @@ _NOTE = text("""
 
 # Released at the end of the transaction, after its commit can be seen: whoever gets it next sees the tree as it is.
 _LOCK = text("SELECT pg_advisory_xact_lock(7813572906153427)")
+
+
+class Trimmed(UsageError):  # noqa: N818  # it names a state
+    """Entries are needed that the database was told to forget."""
+
+    def __init__(self, kept: int) -> None:
+        super().__init__(
+            f"the database keeps entries from {kept} on, because of `trim`, and the tiles of earlier ones are gone: "
+            "put the public files back from a backup or a mirror"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,5 +267,17 @@ async def load_entries(database: Database, begin: int, end: int) -> list[bytes]:
 
     entries = await database.read(rows)
     if len(entries) != end - begin:
+        kept = await first_kept(database)
+        if begin < kept:
+            raise Trimmed(kept)
         raise AssertionError("the database lacks entries it acknowledged")
     return entries
+
+
+async def first_kept(database: Database) -> int:
+    """The index from which on the database has all entries; earlier ones were trimmed, and are in bundles only."""
+
+    async def work(connection: AsyncConnection) -> int:
+        return (await connection.execute(select(func.min(BATCH.c.first_index)))).scalar_one_or_none() or 0
+
+    return await database.read(work)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from logserver.files import PublicFiles
 from logserver.replay import Replayed, replay
 from logserver.store import BATCH, CHECKPOINT, METADATA
 from runtime.database import Database, open_database
@@ -43,9 +44,13 @@ async def grown_log(directory: Path) -> AsyncIterator[Database]:
         yield database
 
 
+def public(directory: Path) -> PublicFiles:
+    return PublicFiles(directory / "public")
+
+
 async def replayed(directory: Path) -> Replayed:
     async with grown_log(directory) as database:
-        return await replay(database, ORIGIN)
+        return await replay(database, ORIGIN, public(directory))
 
 
 async def test_every_checkpoint_comes_out_again(tmp_path: Path) -> None:
@@ -62,7 +67,9 @@ async def test_two_logs_with_the_same_entries_and_sizes_have_one_hash(tmp_path: 
 
 async def test_the_origin_is_part_of_the_hash(tmp_path: Path) -> None:
     async with grown_log(tmp_path) as database:
-        assert (await replay(database, ORIGIN)).hash != (await replay(database, ORIGIN + "x")).hash
+        assert (await replay(database, ORIGIN, public(tmp_path))).hash != (
+            await replay(database, ORIGIN + "x", public(tmp_path))
+        ).hash
 
 
 async def test_a_changed_entry_is_found_at_the_first_checkpoint_that_covers_it(tmp_path: Path) -> None:
@@ -75,7 +82,7 @@ async def test_a_changed_entry_is_found_at_the_first_checkpoint_that_covers_it(t
 
         await database.write(damage)
         with pytest.raises(ProofError, match="size 255"):
-            await replay(database, ORIGIN)
+            await replay(database, ORIGIN, public(tmp_path))
 
 
 async def test_a_changed_history_row_is_named(tmp_path: Path) -> None:
@@ -88,7 +95,7 @@ async def test_a_changed_history_row_is_named(tmp_path: Path) -> None:
 
         await database.write(damage)
         with pytest.raises(ProofError, match="size 257"):
-            await replay(database, ORIGIN)
+            await replay(database, ORIGIN, public(tmp_path))
 
 
 async def test_entries_that_were_lost_are_noticed(tmp_path: Path) -> None:
@@ -99,7 +106,7 @@ async def test_entries_that_were_lost_are_noticed(tmp_path: Path) -> None:
 
         await database.write(damage)
         with pytest.raises(ProofError, match="size 700 is recorded, and the database holds 257"):
-            await replay(database, ORIGIN)
+            await replay(database, ORIGIN, public(tmp_path))
 
 
 async def test_sqlite_and_postgresql_replay_to_one_hash(tmp_path: Path) -> None:
@@ -110,7 +117,7 @@ async def test_sqlite_and_postgresql_replay_to_one_hash(tmp_path: Path) -> None:
     ):
         for table in (BATCH, CHECKPOINT):
             await copy.write(partial(write, table, await database.read(partial(rows, table))))
-        assert await replay(copy, ORIGIN) == await replay(database, ORIGIN)
+        assert await replay(copy, ORIGIN, public(tmp_path)) == await replay(database, ORIGIN, public(tmp_path))
 
 
 async def rows(table: Table, connection: AsyncConnection) -> list[dict[str, object]]:

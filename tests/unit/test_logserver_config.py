@@ -65,6 +65,7 @@ def test_what_is_left_out_has_the_documented_value(tmp_path: Path) -> None:
         adds_per_second=0.0,
         submitters_only=False,
         submitters=(),
+        trim=False,
     )
 
 
