@@ -17,6 +17,10 @@ import trio
 from starlette.routing import Route
 
 from monitor.app import monitor_app
+from monitor.courier import Courier, CourierStore
+from monitor.courier.courier import Addressee
+from monitor.notice import Topic
+from monitor.operator import operator_app
 from monitor.records import Records
 from monitor.scores import Scores
 from runtime.client import Client
@@ -28,6 +32,9 @@ from tests.keys import NOW, log_key, mldsa_key
 from tests.log_nodes import log
 from tests.nodes import make_witness, open_witness
 from tests.served import served
+from tests.unit.test_courier import Doorstep
+from tests.unit.test_matching import bench as matching_bench
+from tests.unit.test_matching import watch as watched
 from tests.unit.test_monitor_node import bench, settings, views
 from tests.witness_logs import KEYS, LOGS, submission
 from witness.app import witness_app
@@ -97,12 +104,41 @@ async def some_monitor(directory: Path) -> AsyncIterator[str]:
             yield ready.url
 
 
+@asynccontextmanager
+async def some_operator(directory: Path) -> AsyncIterator[str]:
+    """What the operator of a monitor is shown that has found something, and could tell one channel of two."""
+    async with matching_bench(directory, 30) as one:
+        await one.looked(watched("entry"))
+        doors = {"works": Doorstep(), "fails": Doorstep(refuses=1)}
+        courier = Courier(
+            [Addressee(name, tuple(Topic), door) for name, door in doors.items()],
+            CourierStore(one.database),
+            FakeClock(NOW),
+            "m",
+        )
+        await courier.begin()
+        await courier.check()
+        for name, door in doors.items():
+            await courier.bring(Addressee(name, tuple(Topic), door))
+        async with served(operator_app(Metrics(), nothing_wrong, one.store, courier)) as asked:
+            yield asked.url
+
+
+async def nothing_wrong() -> list[str]:
+    return []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="schemathesis is not installed: make heavy")
 @pytest.mark.parametrize(
     ("document", "node"),
-    [("log.yaml", some_log), ("witness.yaml", some_witness), ("monitor.yaml", some_monitor)],
-    ids=["log", "witness", "monitor"],
+    [
+        ("log.yaml", some_log),
+        ("witness.yaml", some_witness),
+        ("monitor.yaml", some_monitor),
+        ("monitor-operator.yaml", some_operator),
+    ],
+    ids=["log", "witness", "monitor", "monitor-operator"],
 )
 async def test_a_node_is_what_its_document_says(
     document: str, node: Callable[[Path], AbstractAsyncContextManager[str]], tmp_path: Path
@@ -147,6 +183,14 @@ async def test_the_monitor_s_document_names_every_operation_and_no_other(tmp_pat
         for method in (route.methods or set()) - {"HEAD"}  # comes with GET
     }
     assert operations(DOCUMENTS / "monitor.yaml") == answered
+
+
+async def test_the_operator_s_document_names_every_operation_and_no_other(tmp_path: Path) -> None:
+    async with matching_bench(tmp_path) as one:
+        courier = Courier((), CourierStore(one.database), FakeClock(NOW), "m")
+        routes = operator_app(Metrics(), nothing_wrong, one.store, courier).routes
+    answered = {(route.path, "GET") for route in routes if isinstance(route, Route)}
+    assert operations(DOCUMENTS / "monitor-operator.yaml") == answered
 
 
 def operations(document: Path) -> set[tuple[str, str]]:

@@ -1,0 +1,22 @@
+"""What the operator alone is shown, over HTTP: metrics and health, what watches found, and whom notices reach."""
+
+from starlette.applications import Starlette
+
+from monitor.courier import Courier, channel_routes
+from monitor.matching import MatchStore, matching_routes
+from runtime.http import Problems, operator_routes
+from runtime.metrics import Metrics
+from runtime.version import version_document
+
+
+def operator_app(metrics: Metrics, problems: Problems, matches: MatchStore, courier: Courier) -> Starlette:
+    """The application on ``operator_listen``."""
+    app = Starlette(
+        routes=[
+            *operator_routes(metrics, problems, version_document()),
+            *matching_routes(matches),
+            *channel_routes(courier),
+        ]
+    )
+    app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
+    return app
