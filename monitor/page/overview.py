@@ -87,6 +87,11 @@ class Overviews:
             evidence=tuple(self._proof(one) for one in reversed(evidence[-MAX_EVIDENCE:])),
         )
 
+    async def one(self, origin: bytes) -> LogView:
+        """What is seen of one log."""
+        verdict = self._verdict(origin, self.monitor.sites[origin])
+        return await self._log(origin, verdict, self.monitor.marks.current(origin))
+
     def _name(self, origin: bytes) -> str:
         return self.monitor.sites[origin].log.origin
 

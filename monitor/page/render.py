@@ -4,12 +4,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from monitor.page.document import Agreement, AlarmView, Mood, Overview, Sight, Verdict
+from monitor.page.document import Agreement, AlarmView, LogView, Mood, Overview, Sight, Verdict
 from runtime.pages import Pages, Rendered
 
+MAX_PLOTTED = 12  # logs with plots on the page of all of them
 MAX_COLUMNS = 32  # witnesses; more are in the JSON
 
 _SIGNS = {Mood.GOOD: "✓", Mood.WARN: "!", Mood.BAD: "✗"}
+_MOODS = {
+    Verdict.CONVICTED: Mood.BAD,
+    Verdict.ALARMED: Mood.WARN,
+    Verdict.CONSISTENT: Mood.GOOD,
+    Verdict.UNVERIFIED: Mood.WARN,
+}
 _MARKS = {
     Agreement.SAME: "✓",
     Agreement.OLDER: "✓",
@@ -34,8 +41,14 @@ def render(overview: Overview, distrusted: Mapping[str, int], now_ms: int) -> Re
         distrusted=distrusted,
         witnesses=names[:MAX_COLUMNS],
         more_witnesses=max(len(names) - MAX_COLUMNS, 0),
+        plotted=MAX_PLOTTED,
         now_ms=now_ms,
     )
+
+
+def render_log(overview: Overview, log: LogView, now_ms: int) -> Rendered:
+    """Fill the page of one log in."""
+    return PAGES.render("log.html", overview=overview, log=log, now_ms=now_ms)
 
 
 def _iso(milliseconds: int) -> str:
@@ -59,4 +72,14 @@ def _named(sights: Sequence[Sight], name: str) -> Sight | None:
     return next((sight for sight in sights if sight.name == name), None)
 
 
-PAGES = Pages("monitor.page", iso=_iso, key=_key, named=_named, kinds=_kinds, signs=_SIGNS, marks=_MARKS, words=_WORDS)
+PAGES = Pages(
+    "monitor.page",
+    iso=_iso,
+    key=_key,
+    named=_named,
+    kinds=_kinds,
+    signs=_SIGNS,
+    marks=_MARKS,
+    words=_WORDS,
+    moods=_MOODS,
+)

@@ -18,12 +18,12 @@ from starlette.routing import Route
 from monitor.archive import DAY_MS, MINUTE_MS, Sample
 from monitor.page.overview import Overviews
 from monitor.page.plots import POINTS, Plot, draw
-from monitor.page.render import PAGES, render
+from monitor.page.render import PAGES, render, render_log
 from monitor.views import Views
-from runtime.visitors import Rate, Visitors
 from runtime.clock import Clock
 from runtime.http import refusal
 from runtime.pages import PAGE_HEADERS, Rendered, answer
+from runtime.visitors import Rate, Visitors
 
 READERS = Rate(200, 1000), Rate(20, 400)  # everybody, one address: a page of a hundred logs has three hundred plots
 FRESH_SECONDS = 1.0
@@ -88,6 +88,7 @@ class Reading:
         self._visitors = visitors
         self._seen = Fresh(FRESH_SECONDS, overviews.overview)
         self._pages = Fresh(FRESH_SECONDS, self._make_page)
+        self._log_pages = Fresh(FRESH_SECONDS, self._make_log_page)
         self._documents = Fresh(FRESH_SECONDS, self._make_document)
         self._samples = Fresh(PLOT_SECONDS, self._find_samples)
         self._plots = Fresh(PLOT_SECONDS, self._make_plot)
@@ -96,6 +97,7 @@ class Reading:
         """Where they are."""
         endpoints = {
             "/": self._page,
+            "/logs/{id}": self._log,
             "/v1/overview": self._overview,
             "/v1/plots/{id}/{plot}.svg": self._plot,
             "/v1/samples/{id}": self._numbers,
@@ -108,6 +110,13 @@ class Reading:
         found = await self._numbered(request, self._pages)
         if isinstance(found, Response):
             return found
+        return answer(request, found, "text/html; charset=utf-8", {**PAGE_HEADERS, **_REVALIDATED})
+
+    async def _log(self, request: Request) -> Response:
+        origin = self._origin(request)
+        if origin is None:
+            return _no_such_log()
+        found = await self._log_pages.find(origin)
         return answer(request, found, "text/html; charset=utf-8", {**PAGE_HEADERS, **_REVALIDATED})
 
     async def _overview(self, request: Request) -> Response:
@@ -152,6 +161,12 @@ class Reading:
         if overview is None:
             return None
         return await trio.to_thread.run_sync(render, overview, distrusted, self._clock.now_ms())
+
+    async def _make_log_page(self, origin: bytes) -> Rendered:
+        overview, log = await self._seen.find(1), await self._overviews.one(origin)
+        if overview is None:
+            raise AssertionError("there is always a first page")
+        return await trio.to_thread.run_sync(render_log, overview, log, self._clock.now_ms())
 
     async def _make_document(self, number: int) -> Rendered | None:
         overview = await self._seen.find(number)

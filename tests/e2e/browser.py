@@ -75,6 +75,8 @@ def serving(logs: Sequence[FakeLog]) -> Iterator[str]:
             pass
 
     class Server(ThreadingHTTPServer):
+        request_queue_size = 512  # a monitor looks at all its logs at once
+
         @override
         def handle_error(self, *_: object) -> None:
             pass  # a monitor that ends takes its connections with it
@@ -106,7 +108,7 @@ class Process:
         """Wait until the overview is so."""
         until = time.monotonic() + PATIENCE
         while not check(found := self.ask("/v1/overview")):
-            assert time.monotonic() < until, found
+            assert time.monotonic() < until, found["totals"]
             time.sleep(0.1)
         return found
 

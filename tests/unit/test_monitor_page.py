@@ -26,13 +26,13 @@ from monitor.marks import WitnessSight
 from monitor.page.document import Agreement, LogView, Mood, Overview, Verdict
 from monitor.page.overview import LOGS_ON_A_PAGE, Overviews, _parties, _witness, evidence_view
 from monitor.page.plots import Plot, draw
-from monitor.page.render import MAX_COLUMNS, render
+from monitor.page.render import MAX_COLUMNS, MAX_PLOTTED, render
 from monitor.page.web import Fresh, Reading
 from monitor.store import StoredEvidence
 from monitor.testify import sign_testimony
 from monitor.views import Views
-from runtime.visitors import Rate, Visitors
 from runtime.client import Response
+from runtime.visitors import Rate, Visitors
 from runtime.wording import age, counted, shell, span
 from tests.commands import Sameview
 from tests.evidence_cases import ACCUSED, MAKERS, POLICY
@@ -391,6 +391,23 @@ async def test_the_overview_is_the_same_as_json(tmp_path: Path) -> None:
         document = json.loads((await web.get("/v1/overview")).body)
     assert (document["logs"][0]["origin"], document["logs"][0]["size"]) == (ORIGIN, 9)
     assert document["totals"]["logs"] == document["pages"] == 1
+
+
+async def test_each_log_has_a_page_of_its_own(tmp_path: Path) -> None:
+    async with bench(tmp_path, grown(9)) as one, page_of(one) as web:
+        await one.poll()
+        found = await web.get(f"/logs/{ID.hex()}")
+        missing = await web.get(f"/logs/{'00' * 32}")
+    page = found.body.decode()
+    assert (found.status, missing.status) == (200, 404)
+    assert "✓ consistent" in page
+    assert "witness." in page
+    assert f"/v1/plots/{ID.hex()}/growth.svg" in page
+    assert "script-src 'self'" in found.headers["content-security-policy"]
+
+
+def test_a_page_of_many_logs_has_the_plots_of_the_first_ones() -> None:
+    assert rendered(many()).count("growth.svg") == MAX_PLOTTED
 
 
 async def test_the_policy_of_a_log_can_be_had_for_the_command(tmp_path: Path) -> None:
