@@ -12,25 +12,29 @@ import trio
 from starlette.applications import Starlette
 from trio.testing import MockClock
 
+from monitor.alarms.book import Alarms
+from monitor.alarms.kinds import WATCH_STUCK
 from monitor.allowance import Allowance
 from monitor.core import WrongBundle
-from monitor.matching import Matcher, MatchStore, matching_routes
+from monitor.matching import Matcher, Matching, MatchStore, matching_routes
 from monitor.matching.matcher import BUNDLES_UNTIL_WRITTEN, Log
 from monitor.matching.memory import MAX_REMEMBERED, Memory
-from monitor.mirror import Mirror
+from monitor.mirror import MAX_LENT_TILES, Mirror
 from monitor.outbox import Topic, after
 from monitor.room import Room
 from monitor.sources.source import NotServed
 from monitor.sources.tiles import TilesSource
 from monitor.store import METADATA
 from monitor.watch import Substring, Watch
-from runtime.client import Response
+from monitor.watchlist import ListedWatch
+from runtime.client import Failure, FetchError, Response
 from runtime.database import Database, open_database
 from tests.fakes import FakeClock
 from tests.fakes_log import FakeLog, policy
 from tests.served import served
 from tlog.hashing import leaf_hash
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.tiles import TILE_WIDTH
 from tlog.tlog_proof import TlogProof
 from tlog.trust import Trust
 
@@ -68,6 +72,8 @@ class Bench:
         found = self.lies.get(path, self.log.serve(path))
         if self.down:
             return Response(503, {}, b"")
+        if found is not None and len(found) > cap:
+            raise FetchError(Failure.TOO_LARGE, "the answer is too large")
         return Response(404, {}, b"") if found is None else Response(200, {}, found)
 
     def adopt(self, size: int | None = None) -> None:
@@ -79,10 +85,12 @@ class Bench:
         keys = (self.log.key.verifier_key, *policy().witness_keys)
         self.branch = open_checkpoint(self.log.sign(size), keys)
 
-    def matcher(self, *watches: Watch) -> Matcher:
+    def watched(self, origin: str = ORIGIN) -> Log:
         allowance = Allowance(self.fetch, FakeClock(), 8)
-        log = Log(ORIGIN, TilesSource("http://log", allowance.fetch), self.mirror, allowance, lambda: self.branch)
-        return Matcher(log, watches, self.store, FakeClock(), Room(), trio.CapacityLimiter(1), self.complain)
+        return Log(origin, TilesSource("http://log", allowance.fetch), self.mirror, allowance, lambda: self.branch)
+
+    def matcher(self, *watches: Watch) -> Matcher:
+        return Matcher(self.watched(), watches, self.store, FakeClock(), Room(), trio.CapacityLimiter(1), self.complain)
 
     async def complain(self, reason: str | None) -> None:
         self.complaints.append(reason)
@@ -338,6 +346,63 @@ async def test_who_cannot_go_on_says_so_and_says_when_it_can(tmp_path: Path, moc
         mock_clock.jump(120)
         await matcher.attempt()
         assert (len(one.complaints), one.complaints[-1]) == (3, None)
+
+
+async def test_a_mirror_that_has_dropped_what_is_needed_is_a_reason_to_wait(tmp_path: Path) -> None:
+    async with bench(tmp_path, 1000, mirror_bytes=0) as one:
+        matcher = one.matcher(watch("entry 999"))
+        await matcher.begin()
+        known = one.branch
+        for _ in range(MAX_LENT_TILES + 1):
+            one.log.add(TILE_WIDTH)
+            one.adopt()  # the mirror is ahead of what the machine calls the branch
+        newer, one.branch = one.branch, known
+        assert not await matcher.attempt()
+        assert "dropped" in matcher.lags()[0].reason
+        one.branch = newer
+        assert await matcher.attempt()
+        assert await one.found() == [("w", 999)]
+
+
+async def test_bundles_that_are_larger_than_usual_are_asked_for_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as one:
+        one.log.entries += [b"x" * 60_000] * 6
+        one.log.leaves += [leaf_hash(b"x" * 60_000)] * 6
+        one.adopt()
+        await one.looked(watch("x"))
+        assert len(await one.found()) == 6
+
+
+async def test_each_log_is_looked_through_by_itself_if_anything_is_watched_in_it(tmp_path: Path) -> None:
+    async with bench(tmp_path, 5) as one, trio.open_nursery() as tasks:
+        alarms = Alarms(one.database, FakeClock())
+        await alarms.load()
+        matching = Matching([ListedWatch(watch("entry"), frozenset([ORIGIN]))], one.store, FakeClock(), alarms)
+        assert matching.follow(one.watched("log.example/other"), Room()) is None
+        assert matching.follow(one.watched(), Room()) is not None
+        tasks.start_soon(matching.run, 0.05)
+        await until(one, 5)
+        assert [(lag.origin, lag.position) for lag in matching.lags()] == [(ORIGIN, 5)]
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_cannot_go_on_is_an_alarm_until_it_can(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with bench(tmp_path, 5) as one:
+        alarms = Alarms(one.database, FakeClock())
+        await alarms.load()
+        matching = Matching([ListedWatch(watch("entry"), frozenset([ORIGIN]))], one.store, FakeClock(), alarms)
+        matcher = matching.follow(one.watched(), Room())
+        assert matcher is not None
+        await matcher.begin()
+        one.down = True
+        await matcher.attempt()
+        mock_clock.jump(61)
+        await matcher.attempt()
+        assert [alarm.kind for alarm in alarms.about(ORIGIN)] == [WATCH_STUCK]
+        one.down = False
+        mock_clock.jump(120)
+        await matcher.attempt()
+        assert list(alarms.about(ORIGIN)) == []
 
 
 def test_memory_forgets_the_oldest() -> None:
