@@ -53,8 +53,10 @@ class Lookout:
     def unexplained_seconds(self) -> int | None:
         """For how long a tree that was seen from elsewhere has not been explained; None while that means nothing."""
         branch = self._monitor.branch(origin_id(self.origin))
-        if self._answered is None or branch.convicted:
+        if self._answered is None:
             return None
+        if branch.convicted:
+            self._unexplained.clear()  # there is an explanation
         # Whatever is not larger than the branch was compared with it, and would have convicted the log.
         self._unexplained = {head: since for head, since in self._unexplained.items() if head.size > branch.size}
         oldest = min(self._unexplained.values(), default=None)
@@ -71,7 +73,8 @@ class Lookout:
         signed = self._monitor.shown.shown(self.origin, VANTAGE)
         if refusals or signed is None:
             return "what is served there is not a checkpoint of this log"
-        if signed.size > self._monitor.branch(origin).size and len(self._unexplained) < MAX_UNEXPLAINED:
+        branch = self._monitor.branch(origin)
+        if signed.size > branch.size and not branch.convicted and len(self._unexplained) < MAX_UNEXPLAINED:
             await self._remember(signed.head)
         return None
 

@@ -56,9 +56,7 @@ class Shown:
 
     def head(self, signed: SignedCheckpoint, peer: bytes) -> None:
         """Take down that a peer showed a head that is open already."""
-        name = self._names.get(peer)
-        if name is not None:
-            self.archive.saw(peer_who(name), signed, self._clock.now_ms())
+        self.archive.saw(peer_who(self._names.get(peer, peer.hex())), signed, self._clock.now_ms())
 
     def quiet_seconds(self, origin: str, who: str = LOG) -> int | None:
         """For how long somebody has shown neither a new head nor new signatures; None if nothing since the start."""

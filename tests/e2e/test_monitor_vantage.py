@@ -43,7 +43,7 @@ async def test_a_fork_that_only_the_proxys_network_is_shown_convicts_the_log(tmp
         assert any("/tile/" in url for url in way.asked)
         assert twin.asked.count("checkpoint") >= 1
         alarms = await asker.wait_until(place.url, "alarms", bool)
-        assert {alarm["kind"] for alarm in alarms if alarm["cleared_ms"] is None} == {"convicted"}
+        assert {alarm["evidence"] for alarm in alarms if alarm["kind"] == "convicted"} == {found["id"]}
 
 
 async def test_a_tree_that_nobody_can_explain_is_an_alarm(tmp_path: Path) -> None:

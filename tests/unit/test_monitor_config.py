@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gossip.core import origin_id
-from monitor.config import MonitorSettings, _check_roles, observers_of, read_settings
+from monitor.config import MonitorSettings, Vantage, _check_roles, observers_of, read_settings
 from monitor.kinds import Kind
 from runtime.errors import UsageError
 from runtime.keyfiles import write_signer_key
@@ -142,6 +142,28 @@ def test_init_says_what_the_policy_is_worth(tmp_path: Path, sameview: Sameview) 
     assert "policy of log.example/one: minq 2, inter 1, block 2, liars 0" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ('vantage_url = "http://other/"\n', Vantage("http://other")),
+        ('vantage_proxy = "http://proxy:1"\n', Vantage("http://127.0.0.1:8080", "http://proxy:1")),
+        ('vantage_url = "http://other"\nvantage_proxy = "http://proxy:1"\n', Vantage("http://other", "http://proxy:1")),
+    ],
+)
+def test_a_second_way_to_a_log_is_another_address_a_proxy_or_both(
+    tmp_path: Path, text: str, expected: Vantage | None
+) -> None:
+    assert settings(tmp_path, HEAD + LOG + text).logs[0].vantage == expected
+
+
+def test_alarms_and_archive_have_tables_of_their_own(tmp_path: Path) -> None:
+    tables = "[alarms]\nwatermark_stale = 7200\n[archive]\nheads_days = 90\n"
+    found = settings(tmp_path, HEAD + tables + LOG + "cadence = 60\ngrowth = 10.5\n")
+    assert (found.alarms.watermark_stale, found.alarms.witness_lag, found.archive.heads_days) == (7200, 600, 90)
+    assert (found.logs[0].cadence, found.logs[0].growth) == (60, 10.5)
+
+
 def test_what_a_monitor_testifies_and_whom_it_dials_is_configured(tmp_path: Path) -> None:
     found = settings(tmp_path, HEAD + 'unserved_seconds = 60.0\nvantage = "Zürich, AS 64500"\nlinks = 12\n' + LOG)
     assert (found.unserved_seconds, found.vantage, found.links) == (60.0, "Zürich, AS 64500", 12)
@@ -230,6 +252,15 @@ def test_published_keys_of_rekor_and_of_certificate_logs_bear_the_origin(tmp_pat
         (HEAD + 'vantage = "-"\n' + LOG, "vantage"),
         (HEAD + 'vantage = "a\\nb"\n' + LOG, "vantage"),
         (HEAD + f'vantage = "{"x" * 256}"\n' + LOG, "vantage"),
+        (HEAD + LOG + "cadence = -1\n", "`cadence`"),
+        (HEAD + LOG + "cadence = 1e9\n", "`cadence`"),
+        (HEAD + LOG + "growth = -1.0\n", "`growth`"),
+        (HEAD + LOG + 'vantage_url = "x"\n', "`vantage_url` is not a URL"),
+        (HEAD + LOG + 'vantage_proxy = "socks5://x"\n', "`vantage_proxy` is not a URL"),
+        (HEAD + LOG + 'vantage_url = "http://127.0.0.1:8080"\n', "same as `url`"),
+        (HEAD + "[alarms]\nwitness_lag = 0\n" + LOG, "`witness_lag` in `.alarms.`"),
+        (HEAD + "[alarms]\nsize_leap = 1\n" + LOG, "size_leap"),
+        (HEAD + "[archive]\nminutes_days = 0\n" + LOG, "`minutes_days` in `.archive.`"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:

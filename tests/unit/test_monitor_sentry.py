@@ -125,8 +125,8 @@ def configured(
     (watched,) = chosen.logs
     watched = replace(watched, cadence=cadence, growth=growth, vantage=vantage)
     named = tuple(NamedWitness(f"w{number}", "", "", frozenset({ID}), f"http://w{number}") for number in (1, 2, 3))
-    peers = chosen.peers if peers else ()
-    return replace(chosen, logs=(watched,), witnesses=named, peers=peers, gossip_interval=10.0)
+    company = chosen.peers if peers else ()
+    return replace(chosen, logs=(watched,), witnesses=named, peers=company, gossip_interval=10.0)
 
 
 @asynccontextmanager
@@ -402,6 +402,21 @@ async def test_a_fork_shown_elsewhere_convicts_by_the_tiles_that_are_served_ther
         held = [one.conviction.type for one in post.parts.monitor.gossip.state.evidence.values()]
         assert held == [EvidenceType.NON_CONSISTENT]
         assert "vantage-split" not in await post.watch(900, every=60)
+        assert "convicted" in post.open()
+
+
+async def test_a_conviction_is_an_explanation(tmp_path: Path, mock_clock: MockClock) -> None:
+    log = grown(300)
+    chosen = configured(tmp_path, log, vantage=Vantage("http://elsewhere"))
+    async with watching(chosen, log, mock_clock) as post:
+        await post.poll()
+        twin = fork(log, 100, 700)
+        post.outside.elsewhere = fork(log, 100, 100)  # it shows the checkpoint, and hides the tiles of its tree
+        post.outside.elsewhere.published = twin.sign(700, ())
+        assert "vantage-split" in await post.watch(700, every=70)
+        log.add(400)
+        log.publish(time=post.clock.now())
+        assert "vantage-split" not in await post.watch(180, every=60)
         assert "convicted" in post.open()
 
 
