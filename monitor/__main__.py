@@ -213,6 +213,8 @@ async def _assembled(
     sentry = Sentry(settings, monitor, archive, scores, company, lookouts, world.clock)
     courier = _courier(settings, world, database, matching, monitor)
     await courier.begin()  # before there is anything to tell
+    matching.measure(metrics)
+    courier.measure(metrics)
     counted.watch(monitor, bearers)
     watch_marks(metrics, monitor, polls)
     watch_sentry(metrics, sentry)

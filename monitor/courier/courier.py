@@ -19,6 +19,7 @@ from monitor.delivery.letter import pause
 from monitor.matching import Lag
 from monitor.notice import Topic
 from runtime.clock import Clock
+from runtime.metrics import Metrics
 
 LOOK_SECONDS = 1.0  # between two looks whether there is something new
 CHECK_SECONDS = 60.0
@@ -61,6 +62,7 @@ class Courier:
         self._watches = watches
         self._sizes = sizes
         self._news = trio.Event()
+        self._failing: set[str] = set()
 
     async def run(self) -> None:
         """Bring notices, for ever."""
@@ -75,6 +77,15 @@ class Courier:
         """Write down channels that are new."""
         await self._store.begin([one.name for one in self._addressees])
 
+    def measure(self, metrics: Metrics) -> None:
+        """Count for whoever watches this monitor."""
+        metrics.measured(
+            "monitor_channel_failing",
+            "Whether the last attempt to bring a notice failed",
+            ["channel"],
+            lambda: [((one.name,), float(one.name in self._failing)) for one in self._addressees],
+        )
+
     async def bring(self, one: Addressee) -> float | None:
         """Bring what is next: 0 if that worked, seconds to wait if it failed, None if there is nothing to bring."""
         attempts = await self._store.attempt(one.name, one.about, one.channel.at_once)
@@ -84,9 +95,11 @@ class Courier:
         try:
             await one.channel.deliver(letters)
         except Undelivered as error:
+            self._failing.add(one.name)
             failures = await self._store.failed(one.name, str(error), self._clock.now_ms())
             _log.warning("not delivered", channel=one.name, reason=str(error), attempt=failures)
             return pause(failures, error.retry_after)
+        self._failing.discard(one.name)
         await self._store.delivered(one.name, letters[-1].number, self._clock.now_ms())
         return 0.0
 

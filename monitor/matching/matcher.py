@@ -102,6 +102,12 @@ class Matcher:
             for name, position in self._positions.items()
         ]
 
+    def behind(self) -> dict[str, int]:
+        """How many entries of the branch each watch has yet to look at."""
+        branch = self._log.branch()
+        size = 0 if branch is None else branch.size
+        return {name: max(size - (size if at is None else at), 0) for name, at in self._positions.items()}
+
     async def run(self, interval: float) -> NoReturn:
         """Look through whatever the branch comes to hold, for ever."""
         await self.begin()

@@ -13,6 +13,7 @@ from monitor.matching.store import MatchStore
 from monitor.room import Room
 from monitor.watchlist import ListedWatch
 from runtime.clock import Clock
+from runtime.metrics import Metrics
 
 SUBJECT = "the watch-lists"
 
@@ -42,6 +43,19 @@ class Matching:
     def lags(self) -> list[Lag]:
         """Say of each watch how far it is behind, in each log."""
         return [lag for matcher in self._matchers for lag in matcher.lags()]
+
+    def measure(self, metrics: Metrics) -> None:
+        """Count for whoever watches this monitor."""
+        metrics.measured(
+            "monitor_watch_behind",
+            "Entries of the branch that a watch has yet to look at",
+            ["origin", "watch"],
+            lambda: [
+                ((matcher.origin, name), float(count))
+                for matcher in self._matchers
+                for name, count in matcher.behind().items()
+            ],
+        )
 
     async def run(self, interval: float) -> None:
         """Look through whatever the branches come to hold, for ever."""

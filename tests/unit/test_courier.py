@@ -19,6 +19,7 @@ from monitor.matching import Lag
 from monitor.notice import Notice, Topic
 from monitor.store import METADATA
 from runtime.database import open_database
+from runtime.metrics import Metrics
 from tests.fakes import FakeClock
 from tests.served import served
 
@@ -249,6 +250,19 @@ async def test_old_notices_are_forgotten_when_all_channels_have_brought_them(tmp
         await store.put(notices("1"))  # its key is not known any more, and its number is new
         assert await store.waits("a", (Topic.ALARM,)) == 1
         await again.check()
+
+
+async def test_a_channel_that_fails_is_counted_until_it_works(tmp_path: Path) -> None:
+    door, metrics = Doorstep(refuses=1), Metrics()
+    async with opened(tmp_path) as store:
+        one = courier(store, a=door)
+        one.measure(metrics)
+        await one.begin()
+        await store.put(notices("1"))
+        await one.bring(Addressee("a", ALL, door))
+        failing_then = b'monitor_channel_failing{channel="a"} 1.0' in metrics.exposition()
+        await bring_all(one, "a", door)
+        assert (failing_then, b'monitor_channel_failing{channel="a"} 0.0' in metrics.exposition()) == (True, True)
 
 
 async def test_the_operator_sees_which_channels_work(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from monitor.watch import Substring, Watch
 from monitor.watchlist import ListedWatch
 from runtime.client import Failure, FetchError, Response
 from runtime.database import Database, open_database
+from runtime.metrics import Metrics
 from tests.fakes import FakeClock
 from tests.fakes_log import FakeLog, policy
 from tests.served import served
@@ -379,7 +380,11 @@ async def test_each_log_is_looked_through_by_itself_if_anything_is_watched_in_it
         await alarms.load()
         matching = Matching([ListedWatch(watch("entry"), frozenset([ORIGIN]))], one.store, FakeClock(), alarms)
         assert matching.follow(one.watched("log.example/other"), Room()) is None
-        assert matching.follow(one.watched(), Room()) is not None
+        matcher, metrics = matching.follow(one.watched(), Room()), Metrics()
+        assert matcher is not None
+        matching.measure(metrics)
+        await matcher.begin()
+        assert b'monitor_watch_behind{origin="log.example/one",watch="w"} 5.0' in metrics.exposition()
         tasks.start_soon(matching.run, 0.05)
         await until(one, 5)
         assert [(lag.origin, lag.position) for lag in matching.lags()] == [(ORIGIN, 5)]
