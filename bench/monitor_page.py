@@ -3,7 +3,7 @@
 The monitor is a process of its own, which goes on polling its logs meanwhile. Each visit is a new browser context with
 nothing cached; between two visits lies more than the second for which a page is kept, so the monitor makes it anew.
 ``first_paint_ms`` is the browser's own "first-contentful-paint" since the visit began. Other work on the machine adds
-to it; ``page_cpu_ms`` is processor time: what the monitor spends on one page, and the browser's main thread until all is
+to it; ``page_cpu_ms`` is processor time: what the monitor spends on a page, and the browser's main thread until all is
 loaded. Where nothing else runs, the first paint is before the sum of both.
 """
 

@@ -130,6 +130,16 @@ def test_it_shows_the_matrix_and_the_plots(page: "Page", place: Place) -> None:
     assert place.errors == []
 
 
+def test_the_name_of_a_log_leads_to_its_page(page: "Page", place: Place) -> None:
+    open_(page, place)
+    page.get_by_role("link", name="log.example/two").click()
+    page.get_by_role("heading", name="log.example/two").wait_for()
+    page.locator("figure img").nth(2).scroll_into_view_if_needed()
+    page.wait_for_function("Array.from(document.querySelectorAll('figure img')).every((one) => one.naturalWidth > 0)")
+    assert page.get_by_role("row").filter(has_text="witness.example").count() == len(WITNESSES)
+    assert place.errors == []
+
+
 def test_a_reader_sees_a_log_grow_without_reloading(page: "Page", place: Place) -> None:
     page.clock.install()
     open_(page, place)
@@ -228,7 +238,7 @@ def test_the_watermark_s_certificate_verifies_by_the_command_shown(page: "Page",
     for name in ("download it", "the policy"):
         save(page, details.get_by_role("link", name=name), place.folder)
     done = pasted(details.locator(".command code").inner_text(), place.folder)
-    assert (done.returncode, "complete" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "origin: log.example/two" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def save(page: "Page", link: "Locator", folder: Path) -> None:
