@@ -7,13 +7,13 @@ elsewhere is escaped in ``_cell`` and ``_link``. Both show so many logs at a tim
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from string import Template
 from urllib.parse import quote
 
+from runtime.wording import utc
 from tlog.advance import Statement
 from tlog.text import encode_base64
 from witness.cosigner import Cosigner
@@ -21,6 +21,7 @@ from witness.cosigner import Cosigner
 MAX_ROWS = 500  # logs in one answer: a few milliseconds of work
 
 _PAGE = Template(files("witness").joinpath("templates/status.html").read_text(encoding="utf-8"))
+_STYLE = files("runtime").joinpath("pages/static/base.css").read_text(encoding="utf-8")  # as a monitor's page looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def page(shown: Status) -> str:
     """Render the page."""
     convicted = sum(log.convicted for log in shown.logs)
     return _PAGE.substitute(
+        style=_STYLE,
         name=escape(shown.name),
         mood="good" if shown.signing and not convicted else "bad",
         summary=_summary(shown, convicted),
@@ -154,4 +156,4 @@ def _link(path: str, text: str) -> str:
 
 
 def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return utc(seconds * 1000)
