@@ -10,6 +10,7 @@ from monitor.notice import Notice, Topic
 
 FAILING_MS = 900_000  # a receiver that is restarted or moved answers again within this
 STUCK_SECONDS = 900.0
+MAX_TOLD = 20  # problems in a notice: there may be a thousand logs, and it is for people
 BEHIND_ENTRIES = 100_000  # a watch that looks back reads some ten thousand entries a second
 
 
@@ -50,21 +51,19 @@ def problems(health: Health, now_ms: int) -> list[str]:
 def daily(health: Health, now_ms: int) -> Notice:
     """The notice of the day. Its key is the day: there is one, however often it is made."""
     found = problems(health, now_ms)
-    text = "; ".join(found) or "all watches and channels keep up"
+    told = found[:MAX_TOLD] if len(found) <= MAX_TOLD else [*found[:MAX_TOLD], f"and {len(found) - MAX_TOLD} more"]
     document: dict[str, object] = {
         "type": "health",
         "ok": not found,
-        "text": text,
-        "problems": found,
-        "logs": dict(health.logs),
+        "text": "; ".join(told) or "all watches and channels keep up",
+        "problems": told,
+        "logs": len(health.logs),
+        "entries": sum(health.logs.values()),
+        "watches": len(health.watches),
         "channels": {
             state.channel.name: {"waiting": state.waiting, "failing_since_ms": state.channel.failing_since_ms}
-            for state in health.channels
+            for state in health.channels[:MAX_TOLD]
         },
-        "watches": [
-            {"watch": one.watch, "origin": one.origin, "looked_at": one.position, "size": one.size}
-            for one in health.watches[:MAX_LISTED]
-        ],
     }
     return Notice.of(Topic.HEALTH, f"health:day:{_time(now_ms)[:10]}", now_ms, document)
 
@@ -88,9 +87,6 @@ def failing(health: Health, now_ms: int) -> list[Notice]:
         for state in health.channels
         if state.channel.failing_since_ms is not None and now_ms - state.channel.failing_since_ms >= FAILING_MS
     ]
-
-
-MAX_LISTED = 200  # watches in a notice: more would not fit into it
 
 
 def _time(at_ms: int | None) -> str:

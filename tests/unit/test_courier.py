@@ -17,6 +17,7 @@ from monitor.courier.store import StoredChannel
 from monitor.delivery import Letter, Undelivered
 from monitor.matching import Lag
 from monitor.notice import Notice, Topic
+from monitor.outbox import MAX_NOTICE_BYTES
 from monitor.store import METADATA
 from runtime.database import open_database
 from runtime.metrics import Metrics
@@ -202,6 +203,15 @@ def test_what_falls_behind_is_named(health: Health, count: int) -> None:
     found = problems(health, NOW)
     document = msgspec.json.decode(daily(health, NOW).body)
     assert (len(found), document["ok"], document["problems"]) == (count, not found, found)
+
+
+def test_a_thousand_problems_fit_into_a_notice() -> None:
+    stuck = [Lag("o" * 255, "w" * 64, 0, 10**6, 1000.0, "r" * 200) for _ in range(1000)]
+    names = [f"{number}".rjust(64, "c") for number in range(1000)]
+    health = Health([channel(name, NOW - FAILING_MS) for name in names], stuck, dict.fromkeys(names, 10**9))
+    body = daily(health, NOW).body
+    assert len(body) < MAX_NOTICE_BYTES
+    assert msgspec.json.decode(body)["problems"][-1] == "and 1980 more"
 
 
 def test_there_is_one_check_a_day() -> None:
