@@ -42,6 +42,7 @@ class Ending(Enum):
     OVER = "there is no more to do about this head"
     UNSERVED = "the log did not answer"
     WRONG = "the log serves other entries than it signed"
+    AGAIN = "another attempt is wanted at once"
     STUCK = "the disk did not take what was to be written"
 
 
@@ -189,7 +190,7 @@ class Follower:
 
     async def _pause(self, target: SignedCheckpoint, ending: Ending) -> None:
         """Wait before the next attempt. A log that did not answer is asked again even if nobody names a head."""
-        if ending is Ending.OVER:
+        if ending in (Ending.OVER, Ending.AGAIN):
             return
         seconds = min(FIRST_PAUSE * 2.0**self._tries, LONGEST_DISTRUST)
         self._tries += 1
@@ -219,14 +220,14 @@ class Follower:
             # The draft comes from before a crash: the disk may have lost something of it, and the log be honest.
             await self._cut(self._mirror.size)
             self.want(target)
-            return Ending.OVER
+            return Ending.AGAIN
         found = self._suspect = await first_difference(self._source, target.head, self._mirror.read_draft)
-        if found is None and self.read_size < target.size and not self._growth.reads_all:
+        if found is None and self._growth.read_size < target.size and not self._growth.reads_all:
             # Of the last entries there is only what a tile says, and that may be wrong where the entries are right.
             self._growth.reads_all = True
             await self._cut(target.size // TILE_WIDTH * TILE_WIDTH)
             self.want(target)
-            return Ending.OVER
+            return Ending.AGAIN
         where = "the log's hash tiles do not lead to the signed root either"
         if found is not None:
             where = wrong_entry(self._source, found)

@@ -9,10 +9,11 @@ import pytest
 import trio
 
 from monitor.follow import Ending
+from monitor.mirror import Mirror
 from monitor.room import USUAL_BYTES, Room
 from tests.fakes_log import FakeLog
-from tests.logs_served import Answer, Following, following, head_of, honest, served, whole
-from tlog.hashing import Hash, TreeHead
+from tests.logs_served import PLENTY, Answer, Following, following, head_of, honest, served, whole
+from tlog.hashing import Hash, TreeHead, leaf_hash
 from tlog.signed_checkpoint import open_checkpoint
 
 SECONDS = 20.0  # for one test, which takes a fraction of one: a hang is a failure
@@ -97,7 +98,9 @@ async def test_tiles_that_lead_nowhere_do_not_help_and_nothing_is_kept(tmp_path:
     twin = log.fork(700)
     twin.add(300, "another")
     async with served(honest(twin)) as there, following(tmp_path / "m", there.url) as found:
-        assert await found.follower.follow(head_of(log)) is Ending.WRONG
+        # The first attempt believes the partial tile of hashes, the second reads its entries.
+        assert await found.follower.follow(head_of(log)) is Ending.AGAIN
+        assert await found.follower.follow_once() is Ending.WRONG
         assert found.wrong == ["the log's hash tiles do not lead to the signed root either"]
         assert (found.mirror.draft_size, found.adopted) == (0, [])
 
@@ -245,6 +248,55 @@ async def test_a_404_is_not_remembered(tmp_path: Path) -> None:
         assert await found.follower.follow(head_of(log)) is Ending.UNSERVED
         there.answer = honest(log)
         assert await found.follower.follow(head_of(log)) is Ending.OVER
+
+
+# Our own disk.
+
+
+async def test_a_draft_that_the_disk_lost_something_of_is_no_fault_of_the_log(tmp_path: Path) -> None:
+    log = grown(1000)
+    mirror = Mirror.open(tmp_path / "m", max_bytes=PLENTY)
+    mirror.extend([leaf_hash(b"another")] * 512)
+    mirror.save(mirror.take())
+    mirror.close()
+    async with served(honest(log)) as there, following(tmp_path / "m", there.url) as found:
+        found.follower.want(head_of(log))
+        assert found.mirror.resumed
+        assert await found.follower.follow_once() is Ending.AGAIN
+        assert (found.mirror.resumed, found.mirror.draft_size) == (False, 0)
+        assert await found.follower.follow_once() is Ending.OVER
+        assert (is_the_tree(found, log), found.wrong) == (True, [])
+
+
+async def test_a_draft_goes_on_after_a_restart_and_asks_for_nothing_again(tmp_path: Path) -> None:
+    log = grown(1000)
+    mirror = Mirror.open(tmp_path / "m", max_bytes=PLENTY)
+    mirror.extend(log.leaves[:600])
+    mirror.save(mirror.take())
+    mirror.close()
+    async with served(honest(log)) as there, following(tmp_path / "m", there.url) as found:
+        assert await found.follower.follow(head_of(log)) is Ending.OVER
+        assert (is_the_tree(found, log), there.asked) == (True, ["tile/entries/002", "tile/0/003.p/232"])
+
+
+@pytest.mark.parametrize("method", ["save", "sync"])
+async def test_what_the_disk_does_not_take_is_tried_again_from_where_it_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    log = grown(5000)
+    monkeypatch.setattr("monitor.growth.SAVE_SECONDS", 0.0)
+    async with served(honest(log)) as there, following(tmp_path / "m", there.url) as found:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(found.mirror, method, full)
+            assert await found.follower.follow(head_of(log)) is Ending.STUCK
+        assert (found.follower.disk_error is not None, found.adopted, found.wrong) == (True, [], [])
+        assert found.mirror.draft_head() == log.head(found.mirror.draft_size)
+        assert await found.follower.follow(head_of(log)) is Ending.OVER
+        assert (is_the_tree(found, log), found.follower.disk_error) == (True, None)
 
 
 # Partial bundles of a fast log.

@@ -52,7 +52,7 @@ async def test_a_thousand_logs_are_followed_by_one_process(tmp_path: Path) -> No
         async with served(answer) as there, Client() as client:
             head, _, _ = place.config.read_text().partition("[[log]]")
             entries = "".join(f'[[log]]\norigin = "{name}"\nurl = "{there.url}/{name}/-"\n' for name in logs)
-            place.config.write_text(head.replace("poll_interval = 0.05", "poll_interval = 5.0") + entries)
+            place.config.write_text(head.replace("poll_interval = 0.05", "poll_interval = 10.0") + entries)
             await create(place)
             async with process_of(place, tmp_path / "stderr") as (process, _):
                 asker = Asker(client)
