@@ -21,6 +21,7 @@ from runtime.keepalive import Connections, HungUp, NotHttp, Sink, Target
 MAX_CONNECTIONS = 128  # at once, to all servers together: some per peer and log
 MAX_IDLE_CONNECTIONS = 32  # kept for the next round, which comes within seconds or not at all
 USER_AGENT = "sameview"  # an operator may want to know what it is that keeps asking
+INFLATED_BYTES = 256 * 1024  # decompressed at a time
 IDLE_SECONDS = 20.0  # below the 60 or 75 seconds after which servers hang up, so that they rarely do it in our face
 
 
@@ -194,17 +195,21 @@ def _sink_for(fields: Mapping[str, str], cap: int) -> Sink:
 
 
 class _Plain:
+    """Keeps the pieces as they come: one buffer that grows would be copied, and its places in memory be left behind."""
+
     def __init__(self, cap: int) -> None:
         self._cap = cap
-        self._taken = bytearray()
+        self._pieces: list[bytes] = []
+        self._size = 0
 
     def take(self, piece: bytes) -> None:
-        self._taken += piece
-        if len(self._taken) > self._cap:
+        self._size += len(piece)
+        if self._size > self._cap:
             raise _too_large(self._cap)
+        self._pieces.append(piece)
 
     def whole(self) -> bytes:
-        return bytes(self._taken)
+        return b"".join(self._pieces)
 
 
 class _Gzip:
@@ -212,24 +217,29 @@ class _Gzip:
 
     def __init__(self, cap: int) -> None:
         self._cap = cap
-        self._taken = bytearray()
+        self._plain = _Plain(cap)
         self._wire = 0
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
 
     def take(self, piece: bytes) -> None:
         self._wire += len(piece)
-        try:
-            self._taken += self._inflate.decompress(piece, self._cap + 1 - len(self._taken))
-        except zlib.error:
-            raise _not_gzip() from None
         # Compressed bytes can also decompress to nothing, for ever.
-        if len(self._taken) > self._cap or self._wire > _wire_cap(self._cap):
+        if self._wire > _wire_cap(self._cap):
             raise _too_large(self._cap)
+        more = True
+        while more:
+            try:
+                inflated = self._inflate.decompress(piece, INFLATED_BYTES)
+            except zlib.error:
+                raise _not_gzip() from None
+            self._plain.take(inflated)
+            piece = self._inflate.unconsumed_tail
+            more = bool(piece) or len(inflated) == INFLATED_BYTES  # a full portion may not be all that was inside
 
     def whole(self) -> bytes:
         if not self._inflate.eof or self._inflate.unused_data:
             raise _not_gzip()
-        return bytes(self._taken)
+        return self._plain.whole()
 
 
 def _wire_cap(cap: int) -> int:

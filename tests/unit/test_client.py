@@ -179,6 +179,13 @@ async def test_gzip_is_asked_for_where_it_is_welcome() -> None:
     assert seen == [b"gzip, identity"]
 
 
+@pytest.mark.parametrize("size", [0, 1, 2**18 - 1, 2**18, 2**18 + 1, 2**19, 2**20])
+async def test_gzip_is_decompressed_whole_whatever_portions_it_comes_out_in(size: int) -> None:
+    body = bytes(size)
+    answer = await fetch(saying(ok(gzip.compress(body), b"Content-Encoding: gzip\r\n")))
+    assert answer.body == body
+
+
 async def test_gzip_that_could_not_compress_may_be_as_large_as_the_cap() -> None:
     noise = bytes(zlib.crc32(i.to_bytes(4, "big")) & 0xFF for i in range(100_000))
     answer = ok(gzip.compress(noise, 0), b"Content-Encoding: gzip\r\n")
