@@ -4,16 +4,17 @@ A register of a log that is served by more than one process stands in one: a row
 log's, or an object of S3-compatible storage. Neither belongs in a backup.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Protocol
 
 import trio
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runtime.database import Database, open_database
+from runtime.database import Database, DatabaseFailed, open_database
 from runtime.errors import UsageError
 from runtime.held import MAX_HELD_BYTES
 from runtime.objects import Objects, Overtaken, open_objects
@@ -76,7 +77,8 @@ class DatabaseCell:
             found = await connection.execute(select(CELL.c.held).where(CELL.c.name == self._name))
             return found.scalar_one_or_none()
 
-        held = await self._database.read(work)
+        with _unsure():
+            held = await self._database.read(work)
         if held is None:
             raise UsageError(_EMPTY)
         return held
@@ -86,8 +88,19 @@ class DatabaseCell:
             mine = (CELL.c.name == self._name) & (CELL.c.held == known)
             return (await connection.execute(update(CELL).where(mine).values(held=new))).rowcount
 
-        if await self._database.write(work) != 1:
+        with _unsure():
+            swapped = await self._database.write(work)
+        if swapped != 1:
             raise Overtaken
+
+
+@contextmanager
+def _unsure() -> Iterator[None]:
+    """Also a statement that a server refused, as one that only reads for now does, is no answer about the cell."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise DatabaseFailed(error) from error
 
 
 class ObjectCell:

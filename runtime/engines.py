@@ -26,6 +26,9 @@ from runtime.files import sync_directory
 READERS = 4  # connections for reading; each is a thread under SQLite and a server process under PostgreSQL
 BUSY_MS = 10_000  # how long another process (`witness add-log`) may hold SQLite's write lock before we report it
 CONNECT_SECONDS = 10.0  # a PostgreSQL server that has not answered by then is down or unreachable
+# A writer whose machine is frozen or cut off may hold locks that other processes of the same log wait for. PostgreSQL
+# ends its transaction after so long without a statement; nothing of it was promised to anybody.
+IDLE_MS = 10_000
 WAL_PAGES = 1000  # SQLite's default: 4 MB of log before it is copied into the database, a few ms of one commit
 
 
@@ -159,7 +162,8 @@ class PostgreSQLPlace:
             raise UsageError("PostgreSQL needs the driver asyncpg: install `sameview[postgresql]`")
 
     def writer(self) -> AsyncEngine:
-        return self._engine("READ COMMITTED", 1, {"synchronous_commit": "on"})
+        settings = {"synchronous_commit": "on", "idle_in_transaction_session_timeout": str(IDLE_MS)}
+        return self._engine("READ COMMITTED", 1, settings)
 
     def reader(self) -> AsyncEngine:
         return self._engine("REPEATABLE READ", READERS, {"default_transaction_read_only": "on"})
@@ -183,7 +187,7 @@ async def connect(engine: AsyncEngine) -> AsyncConnection:
     """Open a connection.
 
     Raises:
-        CannotTell: the server does not answer.
+        CannotTell: the server does not answer, or takes no connection now.
         UsageError: the file is no database, or access is refused.
     """
     try:
@@ -193,6 +197,11 @@ async def connect(engine: AsyncEngine) -> AsyncConnection:
             f"the database {engine.url.render_as_string()} does not answer: is its server running?"
         ) from None
     except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        if isinstance(state, str) and state[:2] in _PASSING_SQLSTATES:
+            raise CannotTell(
+                f"the database {engine.url.render_as_string()} takes no connection now: {error.orig}"
+            ) from None
         raise UsageError(f"cannot open the database {engine.url.render_as_string()}: {error.orig}") from error
 
 
@@ -264,6 +273,9 @@ _HARMLESS_SQLITE = frozenset(
 
 # Connection exception, insufficient resources, operator intervention, system error, configuration file, internal error.
 _FATAL_SQLSTATES = frozenset({"08", "53", "57", "58", "F0", "XX"})
+
+# Of those the ones that pass by themselves: it starts or stops, or has too many connections.
+_PASSING_SQLSTATES = frozenset({"08", "53", "57"})
 
 _schema = Table(
     "sameview_schema",

@@ -236,6 +236,8 @@ class SharedRegister:
                 continue
             except OSError as error:
                 raise CannotTell(f"the register cannot be had: {error.strerror}") from None
+            except DatabaseFailed as error:
+                raise CannotTell(f"the register cannot be had: {error}") from None
             return cls(cell, held)
         raise CannotTell("others keep taking the register over: are too many instances starting at once?")
 

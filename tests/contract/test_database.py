@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import runtime.database_thread
+import runtime.engines
 from runtime.database import Database, DatabaseFailed, open_database
 from runtime.engines import READERS
 from runtime.errors import UsageError
@@ -177,6 +178,42 @@ async def test_writers_come_one_after_the_other_in_order(database: Database) -> 
             await trio.testing.wait_all_tasks_blocked()
         gate.open()
     assert order == list(range(20))
+
+
+async def test_a_writer_that_is_frozen_with_locks_does_not_keep_other_processes_from_writing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime.engines, "IDLE_MS", 200)
+    frozen, done = threading.Event(), threading.Event()
+
+    async def locked(connection: AsyncConnection) -> None:
+        await connection.execute(text("LOCK TABLE number IN EXCLUSIVE MODE"))
+
+    async def freeze(connection: AsyncConnection) -> None:
+        await locked(connection)
+        frozen.set()
+        await asyncio.to_thread(done.wait)
+        await adding(1)(connection)
+
+    async with (
+        new_database(server_url()) as url,
+        open_database(url, METADATA, create=True) as first,
+        open_database(url, METADATA) as second,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def wake_up_too_late() -> None:
+            with pytest.raises(DatabaseFailed):
+                await first.write(freeze)
+
+        nursery.start_soon(wake_up_too_late)
+        await trio.to_thread.run_sync(frozen.wait)
+        try:
+            with trio.fail_after(60):
+                await second.write(locked)
+        finally:
+            done.set()
+        assert await second.read(numbers) == []
 
 
 # Group commit.

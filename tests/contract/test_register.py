@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runtime.cells import METADATA as CELLS
 from runtime.cells import open_cell
-from runtime.database import open_database
-from runtime.errors import UsageError
+from runtime.database import DatabaseFailed, open_database
+from runtime.errors import CannotTell, UsageError
 from runtime.register import (
     Conflict,
     DatabaseRegister,
@@ -19,6 +21,7 @@ from runtime.register import (
     FileRegister,
     Persisted,
     Register,
+    RegisterFailed,
     SharedRegister,
     StateCounter,
     add_register_tables,
@@ -278,3 +281,31 @@ async def test_init_does_not_replace_a_register(tmp_path: Path) -> None:
         FileRegister.create(tmp_path / "file", ORIGIN)
     with pytest.raises(UsageError, match="exists"):
         StateCounter.create(tmp_path / "counter")
+
+
+@pytest.mark.parametrize("error", [DatabaseFailed(), OSError(None, "no answer")])
+async def test_a_register_that_is_lost_while_it_is_opened_can_be_had_later(error: Exception) -> None:
+    class Away:
+        async def create(self, new: bytes) -> None:
+            raise error
+
+        async def read(self) -> bytes:
+            raise error
+
+        async def swap(self, known: bytes, new: bytes) -> None:
+            raise error
+
+    with pytest.raises(CannotTell, match="the register cannot be had"):
+        await SharedRegister.open(Away(), ORIGIN)
+
+
+async def test_a_register_whose_server_refuses_the_statement_is_uncertain() -> None:
+    async def rename(connection: AsyncConnection) -> None:
+        await connection.execute(text("ALTER TABLE cell RENAME TO elsewhere"))
+
+    async with new_database(server_url()) as url:
+        opening = await new_cell(url)
+        async with opening() as register, open_database(url, CELLS) as database:
+            await database.write(rename)
+            with pytest.raises(RegisterFailed):
+                await register.advance(None, Advance(statement(1)))

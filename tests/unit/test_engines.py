@@ -6,7 +6,9 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
+import asyncpg
 import pytest
 import trio
 from sqlalchemy import URL, Column, Integer, MetaData, Table, insert, select, text
@@ -123,6 +125,16 @@ async def test_a_postgresql_server_that_does_not_answer_cannot_tell_and_keeps_it
         async with open_database("postgresql://user:secret@127.0.0.1:1/name", METADATA):
             pass
     assert "secret" not in str(caught.value)
+
+
+async def test_a_postgresql_server_that_starts_or_is_full_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> NoReturn:
+        raise asyncpg.CannotConnectNowError("the database system is starting up")
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    with pytest.raises(CannotTell, match="takes no connection now"):
+        async with open_database("postgresql://user@127.0.0.1:1/name", METADATA):
+            pass
 
 
 async def test_postgresql_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
