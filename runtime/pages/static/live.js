@@ -10,7 +10,6 @@
   const news = document.getElementById("news");
   let skew = Number(main.dataset.now) - Date.now();  // of this machine's clock
   let refreshed = Date.now(), wait = EVERY, known = alarms(main), timer;
-  document.documentElement.classList.add("live");
 
   function alarms(place) {
     return new Set(Array.from(place.querySelectorAll("[data-alarm]"), (one) => one.dataset.alarm));
@@ -24,8 +23,10 @@
 
   function tick() {
     const now = Date.now() + skew;
-    for (const one of main.querySelectorAll("time[data-ms]"))
-      one.textContent = span(Math.floor((now - Number(one.dataset.ms)) / 1000));
+    for (const one of main.querySelectorAll("time[data-ms]")) {
+      const text = span(Math.floor((now - Number(one.dataset.ms)) / 1000));
+      if (one.textContent !== text) one.textContent = text;  // or all of it would be laid out again
+    }
     const old = Math.floor((Date.now() - refreshed) / 1000);
     const lost = old * 1000 > 4 * EVERY;
     document.documentElement.classList.toggle("lost", lost);
@@ -87,7 +88,7 @@
   });
   if (navigator.clipboard) document.documentElement.classList.add("copies");
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
-  tick();
+  requestAnimationFrame(() => setTimeout(tick));  // what the monitor made is painted first
   setInterval(tick, 1000);
   timer = setTimeout(refresh, EVERY);
 })();
