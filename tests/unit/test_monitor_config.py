@@ -64,6 +64,35 @@ def test_the_defaults_suit_a_first_monitor(tmp_path: Path) -> None:
     assert (found.data, found.register) == (tmp_path / "data", tmp_path / "register")
 
 
+def test_a_log_has_a_budget_and_may_lie_in_a_folder(tmp_path: Path) -> None:
+    (watched,) = settings(tmp_path, HEAD + LOG).logs
+    assert (watched.parallel, watched.requests_per_second) == (8, 0.0)
+    copy = LOG.replace("http://127.0.0.1:8080/", "file:///srv/a%20copy/")
+    (watched,) = settings(_other(tmp_path), f"{HEAD}{copy}parallel = 64\nrequests_per_second = 0.5\n").logs
+    assert (watched.url, watched.parallel, watched.requests_per_second) == ("file:///srv/a%20copy", 64, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "said"),
+    [
+        ("http://log", "parallel = 0", "`parallel` is not 1 to 64"),
+        ("http://log", "parallel = 65", "`parallel` is not 1 to 64"),
+        ("http://log", "requests_per_second = -1.0", "`requests_per_second` is negative"),
+        ("file://srv/copy", "", "`url` is not a URL like file:///srv"),
+        ("file:///srv/käse", "", "`url` is not a URL like file:///srv"),
+    ],
+)
+def test_an_odd_budget_or_folder_is_refused(tmp_path: Path, url: str, more: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        settings(tmp_path, f"{HEAD}{LOG.replace('http://127.0.0.1:8080/', url)}{more}\n")
+
+
+def _other(folder: Path) -> Path:
+    other = folder / "other"
+    other.mkdir()
+    return other
+
+
 def test_a_log_may_bring_its_keys_and_its_policy(tmp_path: Path) -> None:
     own = f'vkeys = ["{LOG_KEY.verifier_key}", "{LOG_KEY.verifier_key}"]\npolicy = "open.txt"\n'
     found = settings(tmp_path, HEAD + LOG + SECOND + own)
