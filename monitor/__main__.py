@@ -16,6 +16,7 @@ from gossip.envelope import peer_id
 from gossip.messages import GetHeads
 from gossip.shell import Gossip, Post
 from monitor.alarms.book import Alarms
+from monitor.alarms.core import Key
 from monitor.alarms.kinds import NOT_BEGUN, WRONG_TILE
 from monitor.allowance import Allowance
 from monitor.app import monitor_app
@@ -260,7 +261,10 @@ def _audit(monitor: Monitor, origin: bytes, interval: float) -> Callable[[], Awa
     """Look at the hash tiles of a log, and raise alarms about them."""
 
     async def tell(path: str, wrong: bool) -> None:
-        await (monitor.alarm if wrong else monitor.clear)(WRONG_TILE, origin, path)
+        if wrong:
+            await monitor.alarm(WRONG_TILE, origin, path)
+        else:
+            await monitor.alarms.end(Key(WRONG_TILE, site.log.origin, path))
 
     site = monitor.sites[origin]
     audit = Audit(site.mirror, site.source, tell)

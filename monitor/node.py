@@ -262,7 +262,7 @@ class Monitor:
         """Hold the alarms about what no tree commits to, and end those that are over."""
         for alarm in self.alarms.about(self._name(origin)):
             if alarm.kind == WRONG_CHAIN and alarm.subject not in complaints:
-                await self.clear(WRONG_CHAIN, origin, alarm.subject)
+                await self.alarms.end(alarm.key)
         for sentence in complaints:
             await self.alarm(WRONG_CHAIN, origin, sentence)
 

@@ -111,7 +111,7 @@ class Sentry:
         for key in list(self._alarms.open()):
             obsolete = key.kind in _TIMED and key not in possible and not _is_of_others(key)
             if obsolete or (key.origin not in origins and key.kind != CONVICTED):
-                await self._alarms.clear(key.kind, key.origin, key.subject)
+                await self._alarms.end(key)
         self._memory = Memory(open=frozenset(self._alarms.open()))
 
     async def look(self) -> None:
@@ -125,7 +125,7 @@ class Sentry:
             if isinstance(change, Raised):
                 await self._alarms.hold(change.key, change.detail, seconds=change.since)
             else:
-                await self._alarms.clear(change.key.kind, change.key.origin, change.key.subject)
+                await self._alarms.end(change.key)
         await self.archive.flush()
         if now_ms // MINUTE_MS != self._minute_ms:
             self._minute_ms = now_ms // MINUTE_MS

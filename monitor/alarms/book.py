@@ -125,6 +125,12 @@ class Alarms:
         if ended:
             await self._end(ended)
 
+    async def end(self, key: Key) -> None:
+        """End this alarm if it is open, and none whose subject only begins like it."""
+        alarm = self._open.pop(key, None)
+        if alarm is not None:
+            await self._end([replace(alarm, cleared_ms=max(self._clock.now_ms(), alarm.raised_ms))])
+
     async def all(self, limit: int = MAX_SHOWN) -> list[Alarm]:
         """The newest alarms, open ones and cleared ones."""
 

@@ -12,9 +12,12 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import (
     Certificate,
+    DuplicateExtension,
     ExtendedKeyUsage,
     ExtensionNotFound,
+    InvalidVersion,
     ObjectIdentifier,
+    UnsupportedGeneralNameType,
     load_der_x509_certificate,
 )
 
@@ -67,14 +70,14 @@ def _wrong_signature(der: bytes, issuer: Certificate) -> str | None:
 def _certificate(der: bytes) -> Certificate | None:
     try:
         return load_der_x509_certificate(der)
-    except ValueError:
+    except (ValueError, InvalidVersion):
         return None
 
 
 def _stands_for_issuer(issuer: Certificate) -> bool:
     try:
         return _SIGNS_PRECERTIFICATES in issuer.extensions.get_extension_for_class(ExtendedKeyUsage).value
-    except (ValueError, ExtensionNotFound):
+    except (ValueError, ExtensionNotFound, DuplicateExtension, UnsupportedGeneralNameType):
         return False
 
 

@@ -27,6 +27,7 @@ from tlog.static_ct import parse_merkle_tree_leaf
 MAX_NAMES = 1000  # watched by one watch
 
 _WATCHED = re.compile(r"\.?(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
+_UNREADABLE = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 _BREAKS = re.compile(r"[\x00-\x20,;/\\\"'<>()\[\]]+")
 
 
@@ -62,7 +63,7 @@ class CertificateNames:
         try:
             der = with_empty_signature(leaf.certificate) if leaf.is_precertificate else leaf.certificate
             names = list(dict.fromkeys(_names(der)))
-        except (ValueError, FormatError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        except (ValueError, FormatError, *_UNREADABLE):
             return self._find_in_bytes(leaf.certificate)
         return tuple(name for name in names if self._is_meant(name))
 

@@ -110,6 +110,18 @@ async def test_only_the_alarms_that_are_meant_end(tmp_path: Path) -> None:
         assert [alarm.key for alarm in one.alarms.about("other")] == [Key("witness-conflict", "other", keys[0].subject)]
 
 
+async def test_the_end_of_one_alarm_is_not_that_of_another_whose_subject_begins_alike(tmp_path: Path) -> None:
+    w1, w10 = (Key("witness-lag", "", f"the witness example.com/w{number}") for number in (1, 10))
+    async with book(tmp_path) as one:
+        await one.alarms.hold(w1)
+        await one.alarms.hold(w10)
+        await one.alarms.end(w1)
+        await one.alarms.end(w1)
+        await one.alarms.hold(w10)
+        assert set(one.alarms.open()) == {w10}
+        assert await one.told() == [("raised", "witness-lag")] * 2 + [("cleared", "witness-lag")]
+
+
 async def test_that_an_alarm_still_holds_is_written_once_a_minute(tmp_path: Path) -> None:
     clock = FakeClock()
     async with book(tmp_path, clock) as one:

@@ -229,6 +229,18 @@ def test_another_chain_is_objected_to() -> None:
     assert said == "it was not issued by the first certificate of its chain"
 
 
+def test_an_issuer_that_no_parser_takes_keeps_nobody_from_reading_the_log() -> None:
+    of_no_version = CA.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    twice = certificate("CA", "CA", 1, 1, NAMES, x509.BasicConstraints(ca=True, path_length=None))
+    twice = twice.replace(bytes.fromhex("0603551d13"), bytes.fromhex("0603551d11"), 1)
+    for issuer in (of_no_version, twice):
+        for leaf in (
+            logged(0, PRECERTIFICATE, issuer),
+            TileLeaf(1, FINAL, format_extensions(0), (fingerprint(issuer),)),
+        ):
+            assert objection(leaf, {fingerprint(issuer): issuer}) is None
+
+
 def test_an_issuer_is_what_its_path_says() -> None:
     # SPEC: C-16 one certificate that hashes to its path
     assert is_issuer(fingerprint(CA), CA)

@@ -307,6 +307,12 @@ def test_a_certificate_that_cannot_be_parsed_is_searched_as_text() -> None:
     assert not finds(names("other.example"), broken)
 
 
+def test_a_certificate_of_a_version_that_there_is_not_is_searched_as_text() -> None:
+    der = certificate(["hidden.example"]).public_bytes(Encoding.DER)
+    odd = TileLeaf(1, der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1), format_extensions(1))
+    assert names("hidden.example").find(odd.merkle_tree_leaf())[0].startswith("in a certificate that cannot be parsed")
+
+
 @pytest.mark.parametrize("tbs", [b"\x30\x00", b"\x30\x03\x02\x01\x01", b"\x31\x00", b"junk example.com"])
 def test_a_precertificate_without_structure_is_searched_as_text(tbs: bytes) -> None:
     leaf = TileLeaf(1, tbs, format_extensions(1), issuer_key_hash=b"\x01" * 32).merkle_tree_leaf()
