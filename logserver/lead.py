@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from logserver.files import StaticFiles
-from logserver.lease import Lease
+from logserver.lease import LEASE_SECONDS, Lease
 from logserver.shown import Shown
 from logserver.store import Sequencer
 from logserver.tasks import Publisher, read_published
@@ -24,6 +24,8 @@ from tlog.policy import Policy
 
 MIN_INTERVAL = 0.05  # between two looks, each of which is a question to the database and one to the storage
 UNREAD_SECONDS = 60.0  # for so long the public checkpoint may be out of reach before it is a problem
+
+RESPITE_SECONDS = LEASE_SECONDS  # before a process that could not lead tries to again
 
 OpenPublisher = Callable[[], AbstractAsyncContextManager[tuple[Publisher, Sequence[Callable[[], Awaitable[object]]]]]]
 """Takes the register over; gives a publisher, and what has to run beside it."""
@@ -57,6 +59,8 @@ class Leader:
             else:
                 why = "the lease was lost"
             _log.info("not_leading_any_more", why=why)
+            # Whatever it was may be wrong with this process alone: the others look several times meanwhile.
+            await trio.sleep(RESPITE_SECONDS)
 
     async def _lead(self) -> None:
         async with trio.open_nursery() as nursery:

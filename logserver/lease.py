@@ -70,8 +70,11 @@ class Lease:
 
     async def _take(self, connection: AsyncConnection) -> bool:
         now = int((await connection.execute(_NOW_MS[connection.dialect.name])).scalar_one())
-        until = now + int(self._seconds * 1000)
-        free = (LEASE.c.work == _PUBLISHING) & or_(LEASE.c.holder == self._holder, LEASE.c.until_ms < now)
+        length = int(self._seconds * 1000)
+        until = now + length
+        # One that ends later than any lease was taken before the database's clock was set back.
+        over = or_(LEASE.c.until_ms < now, LEASE.c.until_ms > now + 2 * length)
+        free = (LEASE.c.work == _PUBLISHING) & or_(LEASE.c.holder == self._holder, over)
         taken = await connection.execute(update(LEASE).where(free).values(holder=self._holder, until_ms=until))
         if taken.rowcount == 1:
             return True

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 import trio
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
+import logserver.lead
 from logserver.files import PublicFiles
 from logserver.lead import UNREAD_SECONDS, Follower, Leader
-from logserver.lease import Lease
+from logserver.lease import LEASE_SECONDS, Lease
 from logserver.shown import Shown
-from logserver.store import METADATA, Sequencer
+from logserver.store import LEASE, METADATA, Sequencer
 from logserver.tasks import Publisher
 from runtime.database import Database, open_database
 from runtime.register import Fenced
@@ -71,17 +74,28 @@ async def test_a_lease_that_is_renewed_stays(database: Database) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_waiting(database: Database) -> None:
+    first, second = Lease(database), Lease(database)
+    assert await first.take()
+
+    async def set_ahead(connection: AsyncConnection) -> None:
+        await connection.execute(update(LEASE).values(until_ms=LEASE.c.until_ms + 3_600_000))
+
+    await database.write(set_ahead)
+    assert await second.take()
+
+
 class Term:
     """Publishers that end as they are told to."""
 
     def __init__(self, *endings: BaseException | None) -> None:
         self.endings = list(endings)
-        self.began = 0
+        self.began: list[float] = []
         self.over = trio.Event()
 
     @asynccontextmanager
     async def open(self, publisher: Publisher) -> AsyncIterator[tuple[Publisher, list[object]]]:
-        self.began += 1
+        self.began.append(trio.current_time())
         if not self.endings:
             self.over.set()
             await trio.sleep_forever()
@@ -92,7 +106,10 @@ class Term:
 
 
 @pytest.mark.parametrize("ending", [Fenced(), OSError(None, "the storage is away")])
-async def test_a_process_that_cannot_lead_any_more_tries_again(ending: Exception, tmp_path: Path) -> None:
+async def test_a_process_that_cannot_lead_any_more_tries_again(
+    ending: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logserver.lead, "RESPITE_SECONDS", 0)
     await make_log(tmp_path, ORIGIN)
     async with open_log(tmp_path, KEYS) as opened, open_database(tmp_path / "log.sqlite", METADATA) as database:
         term = Term(ending)
@@ -102,7 +119,22 @@ async def test_a_process_that_cannot_lead_any_more_tries_again(ending: Exception
             with trio.fail_after(60):
                 await term.over.wait()
             nursery.cancel_scope.cancel()
-    assert (term.began, leader.publisher) == (2, None)
+    assert (len(term.began), leader.publisher) == (2, None)
+
+
+async def test_a_process_that_cannot_lead_lets_the_others_try(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS) as opened, open_database(tmp_path / "log.sqlite", METADATA) as database:
+        term = Term(OSError(None, "the storage is away"))
+        leader = Leader(Lease(database), lambda: term.open(opened.publisher))  # type: ignore[arg-type,return-value]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leader.run)
+            await term.over.wait()
+            nursery.cancel_scope.cancel()
+    first, second = term.began
+    assert second - first >= LEASE_SECONDS  # the others look more often
 
 
 async def test_a_broken_history_ends_the_process(tmp_path: Path) -> None:
