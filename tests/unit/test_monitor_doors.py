@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.app import monitor_app
-from runtime.visitors import Rate, Visitors, watch_visitors
 from runtime.client import Response
 from runtime.metrics import Metrics
+from runtime.visitors import Rate, Visitors, watch_visitors
 from tests.fakes_log import WITNESSES, FakeLog, signer
 from tests.served import Served, served
 from tests.unit.test_monitor_node import ID, OBSERVER, Bench, bench, fork, grown, settings, views

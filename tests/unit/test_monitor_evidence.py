@@ -17,8 +17,8 @@ from monitor.app import monitor_app
 from monitor.doors import MAX_UNREAD_BYTES
 from monitor.store import EVIDENCE, HEAD
 from monitor.testify import sign_testimony
-from runtime.visitors import Visitors
 from runtime.client import Response
+from runtime.visitors import Visitors
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
 from tests.served import served
 from tests.unit.test_monitor_doors import FREE, door, opening, said
