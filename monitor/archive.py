@@ -263,7 +263,9 @@ class Archive:
     ) -> list[Sighting]:
         """What was shown at a time, and, where one who showed is named, what they showed before that, newest first."""
         await self.flush()
-        whos = sorted(name for of_log, name in self._runs if of_log == origin and who in (None, name))
+        whos = sorted(
+            name for of_log, name in self._runs if of_log == origin and who in (None, name) and name in self._names
+        )
         until = at_ms if before_ms is None else min(at_ms, before_ms - 1)
         if origin not in self._names:
             return []

@@ -69,6 +69,9 @@ async def _write(process: trio.Process, document: bytes) -> None:
 async def _end(process: trio.Process) -> None:
     """End a program that goes on, and whatever it started."""
     if process.returncode is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except PermissionError:
+            return  # it became somebody else, as sudo does: we may not end it, and do not wait for it
         with trio.CancelScope(shield=True):
             await process.wait()

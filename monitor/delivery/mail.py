@@ -88,6 +88,9 @@ class Mail:
             raise Undelivered("the mail server's certificate or encryption is not accepted: see `ca_file`") from None
         except (smtplib.SMTPException, OSError) as error:
             raise Undelivered(f"the mail server cannot be used: {type(error).__name__}") from None
+        except ValueError:
+            # The library writes a host's name, a user's and a password in ASCII, and reads challenges in base64.
+            raise Undelivered("`host`, `username` or the password cannot be put into this conversation") from None
         finally:
             session.hang_up()
 

@@ -91,6 +91,8 @@ class Matcher:
         self._positions: dict[str, int | None] = {}
         self._unwritten = 0
         self._stuck: tuple[float, str] | None = None
+        self._complained = True
+        """There may be an alarm: an earlier run may have left one."""
 
     def lags(self) -> list[Lag]:
         """Say how far each watch is behind."""
@@ -168,8 +170,9 @@ class Matcher:
         except (NotServed, WrongBundle) as error:
             await self._stick(str(error))
             return False
-        if self._stuck is not None:
-            self._stuck = None
+        self._stuck = None
+        if self._complained:
+            self._complained = False
             await self._complain(None)
         return True
 
@@ -177,6 +180,7 @@ class Matcher:
         since = trio.current_time() if self._stuck is None else self._stuck[0]
         self._stuck = since, reason
         if trio.current_time() - since >= COMPLAIN_SECONDS:
+            self._complained = True
             await self._complain(reason)
 
     @property

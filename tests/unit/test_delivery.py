@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import gc
 import os
 import socket
 import ssl
@@ -190,6 +191,16 @@ def _runs(process: int) -> bool:
 # Standard output.
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the program that is left running
+async def test_a_program_that_became_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def may_not(_group: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", may_not)
+    with pytest.raises(Undelivered, match="not done"):
+        await Hook(["sleep", "2"], 0.05).deliver([letter()])
+
+
 async def test_lines_are_written_whole() -> None:
     reader, writer = os.pipe()
     await Output(writer).deliver([letter(1), letter(2)])
@@ -328,6 +339,14 @@ async def test_a_server_that_is_not_there_has_taken_nothing() -> None:
         await send(mailbox, letter())
 
 
+@pytest.mark.parametrize(
+    "odd", [{"host": "a..b"}, {"username": "u", "password": "p\N{LATIN SMALL LETTER A WITH DIAERESIS}ss"}]
+)
+async def test_what_the_mail_library_cannot_say_was_not_delivered(odd: dict[str, str]) -> None:
+    with mail_server(Inbox(), auth_require_tls=False) as box, pytest.raises(Undelivered, match="`username`"):
+        await send(replace(box, **odd), letter())
+
+
 async def test_a_server_that_says_nothing_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitor.delivery.mail.MAIL_SECONDS", 0.3)
     async with _silent() as port:
@@ -394,10 +413,13 @@ async def test_a_server_without_encryption_is_not_used(certificate: Path) -> Non
         await send(replace(plain, encryption=Encryption.STARTTLS), letter())
 
 
+# The server of the test forgets its socket when the handshake fails, and the garbage collector says so some time.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_whose_certificate_nobody_vouches_for_is_not_used(certificate: Path) -> None:
     refused = pytest.raises(Undelivered, match="certificate")
     with mail_server(Inbox(), tls_context=server_context(certificate)) as plain, refused:
         await send(replace(plain, encryption=Encryption.STARTTLS), letter())
+    gc.collect()  # now, and not in another test
 
 
 async def test_a_server_may_be_encrypted_from_the_first_byte(certificate: Path) -> None:

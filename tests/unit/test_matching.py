@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from trio.testing import MockClock
 
 from monitor.alarms.book import Alarms
+from monitor.alarms.core import Key
 from monitor.alarms.kinds import WATCH_STUCK
 from monitor.allowance import Allowance
 from monitor.core import WrongBundle
@@ -407,6 +408,18 @@ async def test_who_cannot_go_on_is_an_alarm_until_it_can(tmp_path: Path, mock_cl
         one.down = False
         mock_clock.jump(120)
         await matcher.attempt()
+        assert list(alarms.about(ORIGIN)) == []
+
+
+async def test_an_alarm_that_an_earlier_run_left_ends_when_the_watches_go_on(tmp_path: Path) -> None:
+    async with bench(tmp_path, 5) as one:
+        alarms = Alarms(one.database, FakeClock())
+        await alarms.hold(Key(WATCH_STUCK, ORIGIN, "the watch-lists"), "the log did not answer")
+        matching = Matching([ListedWatch(watch("entry"), frozenset([ORIGIN]))], one.store, FakeClock(), alarms)
+        matcher = matching.follow(one.watched(), Room())
+        assert matcher is not None
+        await matcher.begin()
+        assert await matcher.attempt()
         assert list(alarms.about(ORIGIN)) == []
 
 
