@@ -147,7 +147,7 @@ async def test_a_path_in_any_other_spelling_leads_nowhere(tmp_path: Path) -> Non
     """SPEC: T-5, T-6"""
     drafts = ["/tile/0/.000.0123456789abcdef", "/.checkpoint.0123456789abcdef", "/tile/0/000.p", "/tile/0/001.p/"]
     async with fronted(tmp_path, upstream=True) as behind:
-        public = behind.log.files.root
+        public = Path(behind.log.files.place)
         (public / ".checkpoint.0123456789abcdef").write_bytes(b"draft")
         (public / "tile/0/.000.0123456789abcdef").write_bytes(b"draft")
         (public.parent / "log.sqlite").touch()
