@@ -204,11 +204,12 @@ class PublicObjects(StaticFiles):
     replaces the one that this object read or wrote last, and no other.
     """
 
-    __slots__ = ("_mark", "_objects")
+    __slots__ = ("_mark", "_objects", "_unsure")
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._mark: str | None = None
+        self._unsure: bytes | None = None  # a checkpoint of which nobody knows whether it was written
 
     @property
     @override
@@ -236,10 +237,16 @@ class PublicObjects(StaticFiles):
 
     @override
     def write_checkpoint(self, note: bytes) -> None:
+        if self._unsure is not None:
+            found = self._read(CHECKPOINT)
+            if found is not None and found.data == self._unsure:
+                self._mark = found.mark
+        self._unsure = note
         try:
             self._mark = self._objects.replace(CHECKPOINT, self._mark, note, CHECKPOINT_HEADERS)
         except Overtaken:
             raise Fenced from None
+        self._unsure = None
 
     @override
     def read(self, path: str) -> bytes | None:

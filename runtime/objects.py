@@ -5,10 +5,12 @@ asks, comes from the environment, as for every S3 client: ``AWS_ENDPOINT_URL``, 
 ``AWS_SECRET_ACCESS_KEY`` and so on; ``AWS_ALLOW_HTTP=true`` where there is no TLS, as on loopback.
 
 An answer can be lost after the storage has acted. A write that says "if it is still what I read" is then repeated, and
-refused, because of itself: so a refusal is looked into before it is believed.
+refused, because of itself: so a refusal is looked into before it is believed. For that each such write bears a random
+name, as metadata of the object.
 """
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ SECONDS = 20.0  # for one request and its repetitions; tiles are a few kilobytes
 CONNECT_SECONDS = 5.0
 RETRIES = 3
 WRITES_AT_ONCE = 16  # a request is mostly waiting
+
+_ATTEMPT = "sameview-attempt"  # metadata; a storage that does not keep it lets no refusal be looked into, which is safe
 
 
 class ObjectsFailed(OSError):  # noqa: N818  # says what happened, as DatabaseFailed does
@@ -94,28 +98,38 @@ class Objects:
         """
         import obstore
 
+        attempt = secrets.token_hex(16)
         try:
             put = obstore.put(
                 self._store,
                 path,
                 data,
-                attributes=dict(headers or {}),
+                attributes={**(headers or {}), _ATTEMPT: attempt},
                 mode="create" if known is None else {"e_tag": known},
                 use_multipart=False,
             )
-        except obstore.exceptions.AlreadyExistsError:
-            raise Overtaken from None
-        except obstore.exceptions.PreconditionError:
-            # The first of two attempts may have been ours, and its answer lost.
-            stored = self.read(path, len(data))
-            if stored is None or stored.data != data:
-                raise Overtaken from None
-            return stored.mark
+        except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
+            return self._mark_of(path, attempt)
         except (obstore.exceptions.BaseError, OSError) as error:
             raise ObjectsFailed("let objects be written") from error
         if put["e_tag"] is None:
             raise ObjectsFailed("give objects an ETag")
         return put["e_tag"]
+
+    def _mark_of(self, path: str, attempt: str) -> str:
+        """The mark of what was refused, if only its repetition was: two who write the same bytes are still two."""
+        import obstore
+
+        try:
+            stored = obstore.get(self._store, path)
+        except FileNotFoundError:
+            raise Overtaken from None
+        except obstore.exceptions.BaseError as error:
+            raise ObjectsFailed("let objects be read") from error
+        mark = stored.meta["e_tag"]
+        if stored.attributes.get(_ATTEMPT) != attempt or mark is None:
+            raise Overtaken
+        return mark
 
     def paths(self, prefix: str) -> Iterator[str]:
         """The paths of the objects in a folder, as many as there are."""

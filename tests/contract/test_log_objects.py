@@ -1,13 +1,15 @@
 """Public files in object storage on a real S3 server: whole, durable, replaced only by whoever is not overtaken."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import obstore
 import pytest
 
 from logserver.core import TileFile
 from logserver.files import CHECKPOINT, PublicObjects
 from runtime.errors import UsageError
-from runtime.objects import Objects, ObjectsFailed, Overtaken, check_object_url, open_objects
+from runtime.objects import Object, Objects, ObjectsFailed, Overtaken, check_object_url, open_objects
 from runtime.register import Fenced
 from tests.objects import S3Server
 
@@ -80,8 +82,64 @@ def test_an_object_is_replaced_by_whoever_knows_it(objects: Objects) -> None:
     newer = objects.replace("a", mark, b"2")
     with pytest.raises(Overtaken):
         objects.replace("a", mark, b"3")
-    # What looks like a refusal is our own success, if it is ours that is stored.
-    assert objects.replace("a", mark, b"2") == newer
+    assert objects.replace("a", newer, b"3") != newer
+
+
+def test_two_who_write_the_same_are_still_two(objects: Objects) -> None:
+    mark = objects.replace("a", None, b"1")
+    objects.replace("a", mark, b"2")
+    with pytest.raises(Overtaken):
+        objects.replace("a", mark, b"2")
+    with pytest.raises(Overtaken):
+        objects.replace("a", None, b"2")
+
+
+def test_being_overtaken_by_something_larger_is_being_overtaken(objects: Objects) -> None:
+    mark = objects.replace("a", None, b"1")
+    objects.replace("a", mark, b"much larger")
+    with pytest.raises(Overtaken):
+        objects.replace("a", mark, b"2")
+    objects.remove(["a"])
+    with pytest.raises(Overtaken):
+        objects.replace("a", mark, b"2")
+
+
+def test_a_repetition_that_is_refused_because_of_itself_succeeded(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: Callable[..., object] = obstore.put
+
+    def put_twice(store: object, path: str, data: bytes, **arguments: object) -> object:
+        put(store, path, data, **arguments)
+        return put(store, path, data, **arguments)
+
+    monkeypatch.setattr(obstore, "put", put_twice)
+    mark = objects.replace("a", None, b"1")
+    newer = objects.replace("a", mark, b"2")
+    monkeypatch.undo()
+    assert objects.read("a", 1) == Object(b"2", newer)
+
+
+def test_a_checkpoint_that_may_have_been_written_overtakes_nobody(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = open_objects(url)
+    files = PublicObjects(objects)
+    replace = objects.replace
+    for arrives in (True, False):
+        files.write_checkpoint(b"1")
+
+        def lose_the_answer(
+            path: str, known: str | None, note: bytes, headers: Mapping[str, str], arrives: bool = arrives
+        ) -> str:
+            if arrives:
+                replace(path, known, note, headers)
+            raise ObjectsFailed("let objects be written")
+
+        monkeypatch.setattr(objects, "replace", lose_the_answer)
+        with pytest.raises(ObjectsFailed):
+            files.write_checkpoint(b"2")
+        monkeypatch.undo()
+        files.write_checkpoint(b"3")
+        assert files.read(CHECKPOINT) == b"3"
 
 
 def test_a_larger_object_than_expected_is_not_taken(objects: Objects) -> None:
