@@ -239,7 +239,7 @@ def _beginning(
 ) -> Beginning:
     """Prepare to begin where ``start`` says."""
     operators = {peer.observer: peer.operator for peer in settings.peers if peer.observer is not None}
-    stated = vouchers_of(monitor.ledger, watched.log.origin, operators)
+    stated = vouchers_of(monitor.ledger.cosigned, watched.log.origin, operators, monitor.accused)
     asked = -math.inf
 
     async def waits(why: str) -> None:

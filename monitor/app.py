@@ -20,9 +20,9 @@ from monitor.node import Monitor
 from monitor.page.web import READERS, Reading
 from monitor.records import Records
 from monitor.views import Document, Views
-from runtime.visitors import Endpoint, Visitors
 from runtime.clock import Clock
 from runtime.http import bare, read_body, refusal, revalidated
+from runtime.visitors import Endpoint, Visitors
 from tlog.errors import FormatError, SignatureError
 
 _WAIT = re.compile(r"[0-9]{1,2}")
@@ -68,8 +68,8 @@ def monitor_app(
             reading("/v1/distrust", partial(_distrust, views)),
             *(reading(f"/v1/{key}", partial(_list, key, show)) for key, show in lists.items()),
             reading("/v1/evidence/{id}", partial(_bundle, views)),
-            *completeness_routes(monitor),
-            *(records.routes() if records is not None else ()),
+            *(reading(one.path, one.endpoint) for one in completeness_routes(monitor)),
+            *(reading(one.path, one.endpoint) for one in (records.routes() if records is not None else ())),
             *Reading(name, views, clock, readers).routes(),
         ]
     )

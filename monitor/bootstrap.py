@@ -1,11 +1,10 @@
 """Begins to follow a log at another place than its first entry, once what precedes it is shown to be right."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import trio
 
 from monitor.core import WrongBundle
-from monitor.ledger import Ledger
 from monitor.mirror import Mirror
 from monitor.sources.source import NotServed, Source
 from monitor.start import (
@@ -30,12 +29,18 @@ MAX_SIZES = 16  # that observers stated and that are looked at: the largest
 Vouchers = Callable[[int], Awaitable[Sequence[Vouched]]]
 """Tells what observers stated about the log, up to a size."""
 
+Cosigned = Callable[[str, Sequence[VerifierKey], int], Awaitable[Sequence[SignedCheckpoint]]]
+"""``Ledger.cosigned``."""
 
-def vouchers_of(ledger: Ledger, origin: str, operators: Mapping[VerifierKey, str]) -> Vouchers:
-    """Look up in the ledger what observers, of these operators, stated."""
+
+def vouchers_of(
+    cosigned: Cosigned, origin: str, operators: Mapping[VerifierKey, str], accused: Callable[[], Collection[str]]
+) -> Vouchers:
+    """Look up what observers, of these operators, stated: those whose names were never convicted of anything."""
 
     async def stated(up_to: int) -> Sequence[Vouched]:
-        signed = await ledger.cosigned(origin, list(operators), up_to)
+        convicted = accused()
+        signed = await cosigned(origin, [key for key in operators if key.name not in convicted], up_to)
         return [Vouched(operators[one.key], head.head) for head in signed for one in head.signatures]
 
     return stated

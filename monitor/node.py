@@ -75,6 +75,7 @@ from monitor.alarms.kinds import (
     LOG_STALE,
     LOG_UNREACHABLE,
     MIRROR_FULL,
+    NOT_BEGUN,
     WITNESS_CONFLICT,
     WRONG_CHAIN,
 )
@@ -507,6 +508,7 @@ class Monitor:
         site.line = b""
         if statement is not None:
             await self._sign(site, statement)
+        await self.clear(NOT_BEGUN, origin)  # whatever `start` says by now, and whether we were there when it began
         site.adopted += 1
         if site.adopted % ADOPTIONS_UNTIL_PRUNED == 0:
             await self._prune(site)

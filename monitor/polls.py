@@ -8,6 +8,7 @@ requests are spread over the interval, and no two monitors begin theirs at the s
 """
 
 import random
+import re
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,10 @@ from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 SECONDS = 10.0  # for one request
 AT_ONCE = 4  # requests to one server; with a hundred logs, one that answers none of them is through in four minutes
 JITTER = 0.1  # of the interval, either way
+
+MAX_TAG = 256
+
+_ETAG = re.compile(r'(?:W/)?"[!#-~]*"')  # RFC 9110, 8.8.3, without what is not ASCII
 
 DISTRIBUTOR_LOG = b"o:"  # what a distributor puts before the origin to name a log by the hash of both
 
@@ -207,7 +212,7 @@ class Poller:
         digest = sha256(response.body).digest()
         last = self._last.get(target.url)
         if last is not None and last.digest == digest:
-            last.tag = response.headers.get("etag")
+            last.tag = _tag(response)
             self._shown_again(target)
             return Outcome.UNCHANGED
         signed = self._open(target, response.body)
@@ -216,7 +221,7 @@ class Poller:
         news = self._marks.take(target.origin, signed, self._clock.now())
         if await self._monitor.submit(target.origin, response.body, self._who(target)):
             return Outcome.MALFORMED  # a line of a key that we know fails, if not the witness's own
-        self._last[target.url] = _Last(response.headers.get("etag"), digest)
+        self._last[target.url] = _Last(_tag(response), digest)
         await self._tell_unsigned(target, signed)
         return Outcome.HEARD if news else Outcome.UNCHANGED
 
@@ -249,6 +254,12 @@ class Poller:
             await self._monitor.clear(WITNESS_CONFLICT, target.origin, subject)
         else:
             await self._monitor.alarm(WITNESS_CONFLICT, target.origin, f"{subject}that the log did not sign")
+
+
+def _tag(response: Response) -> str | None:
+    """The ETag, where it is one that can be sent back: another would make every later request fail."""
+    tag = response.headers.get("etag", "")
+    return tag if len(tag) <= MAX_TAG and _ETAG.fullmatch(tag) else None
 
 
 def _failed(failure: Failure) -> Outcome:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import trio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -34,6 +35,7 @@ class Records:
     clock: Clock
     _asking: int = 0
     _signed: tuple[int, bytes] | None = None
+    _signing: trio.Lock = field(default_factory=trio.Lock)
 
     def routes(self) -> list[Route]:
         """Where to ask."""
@@ -70,11 +72,12 @@ class Records:
 
     async def signed_scorecards(self) -> bytes:
         """Write the scorecards and sign them, once a minute at most."""
-        now_ms = self.clock.now_ms()
-        if self._signed is None or self._signed[0] != now_ms // MINUTE_MS:
-            document = await self.scores.document(self.settings.name, _vkeys(self.settings), now_ms)
-            self._signed = now_ms // MINUTE_MS, sign_document(SCORECARDS_TYPE, document, self.settings.peer_key)
-        return self._signed[1]
+        async with self._signing:
+            now_ms = self.clock.now_ms()
+            if self._signed is None or self._signed[0] != now_ms // MINUTE_MS:
+                document = await self.scores.document(self.settings.name, _vkeys(self.settings), now_ms)
+                self._signed = now_ms // MINUTE_MS, sign_document(SCORECARDS_TYPE, document, self.settings.peer_key)
+            return self._signed[1]
 
 
 def _vkeys(settings: MonitorSettings) -> Mapping[str, Sequence[str]]:

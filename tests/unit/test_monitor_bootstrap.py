@@ -1,6 +1,6 @@
 """A monitor that begins to follow a log elsewhere than at its first entry."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,16 @@ from gossip.core import WRONG_ENTRIES
 from gossip.messages import VERIFIED, Head
 from gossip.shell import Peer
 from monitor.__main__ import _init
+from monitor.bootstrap import vouchers_of
 from monitor.config import MonitorSettings, NamedPeer
 from runtime.errors import UsageError
 from tests.fakes_log import FakeLog, sign_line, signer
 from tests.unit.test_monitor_node import ID, PEER_KEY, Bench, grown, opened, settings
 from tlog.hashing import TreeHead
-from tlog.keys import KeyType
+from tlog.keys import KeyType, VerifierKey
 from tlog.note import Note
 from tlog.proofs import prove_inclusion, root_at
+from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.tiles import EntryBundle
 
 OBSERVERS = [signer(f"{name}.example/observer", KeyType.COSIGNATURE_ED25519) for name in "xyz"]
@@ -101,6 +103,16 @@ async def test_a_log_that_is_too_small_is_waited_for(tmp_path: Path) -> None:
         assert (one.size, one.site.mirror.start, await one.alarms()) == (1200, 768, [("not-begun", False)])
 
 
+async def test_whoever_gives_up_waiting_and_begins_with_the_first_entry_has_begun(tmp_path: Path) -> None:
+    log = grown(300)
+    async with begun(starting(tmp_path, log, 1000), log) as one:
+        await one.poll()
+        assert await one.alarms() == [WAITS]
+    async with begun(starting(tmp_path, log, 0), log) as one:
+        await one.poll()
+        assert (one.size, await one.alarms()) == (300, [("not-begun", False)])
+
+
 async def test_tiles_that_do_not_lead_to_the_signed_root_begin_nothing(tmp_path: Path) -> None:
     log = grown(2048)
     leaf, log.leaves[3] = log.leaves[3], log.leaves[4]
@@ -175,6 +187,21 @@ async def test_two_observers_of_one_operator_are_one(tmp_path: Path) -> None:
         await one.monitor.flush()
         await one.poll()
         assert (one.size, await one.alarms()) == (0, [WAITS])
+
+
+async def test_an_observer_that_was_convicted_of_anything_vouches_for_nothing() -> None:
+    log, operators = grown(2048), {one.verifier_key: name for one, name in zip(OBSERVERS, "ABC", strict=True)}
+    signed = [
+        open_checkpoint(Note(note.text, (sign_line(one, note.text),)), (one.verifier_key,))
+        for note in [Note.parse(log.sign(2048))]
+        for one in OBSERVERS
+    ]
+
+    async def cosigned(_origin: str, keys: Sequence[VerifierKey], _up_to: int) -> Sequence[SignedCheckpoint]:
+        return [head for head in signed if any(head.signed_by(key) for key in keys)]
+
+    stated = vouchers_of(cosigned, "log.example/one", operators, lambda: {OBSERVERS[1].verifier_key.name})
+    assert [one.operator for one in await stated(2048)] == ["A", "C"]
 
 
 async def test_observers_of_another_tree_vouch_for_nothing(tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ async def test_what_did_not_change_is_not_read_again(tmp_path: Path) -> None:
         assert sight(await settled(one), "w1").time == START - 40
 
 
+@pytest.mark.parametrize("tag", ['"\N{LATIN SMALL LETTER E WITH ACUTE}"', "1", '"' + "x" * 256 + '"'])
+async def test_a_tag_that_cannot_be_sent_back_is_forgotten(tmp_path: Path, tag: str) -> None:
+    log = shown()
+    async with watching(tmp_path, log) as one:
+        witness = Witness(log.sign(5, [W1], time=START - 50))
+        witness.tag = tag
+        look = poller(one, witness)
+        for _ in range(3):
+            assert await look.look(TARGET) in (Outcome.HEARD, Outcome.UNCHANGED)
+        assert witness.asked == [{}, {}, {}]
+
+
 @pytest.mark.parametrize(
     ("status", "failure", "outcome"),
     [
