@@ -40,7 +40,7 @@ from monitor.page.web import READERS
 from monitor.polls import Poller, pollers, watch_marks
 from monitor.progress import report
 from monitor.records import Records
-from monitor.restore import open_mirror, restored
+from monitor.restore import names_of, open_mirror, restored
 from monitor.room import Room
 from monitor.scores import Scores
 from monitor.sentry import Sentry
@@ -181,15 +181,16 @@ async def _assembled(
     marks = Marks(SightStore(database), settings.liars)
     monitor = Monitor(store, alarms, shown, marks, register, observer, world.clock, folder, counted.ignored, testifier)
     branches = {stored.origin: stored for stored in await store.branches()}
-    rules = _rules(settings)
+    rules, evidence = _rules(settings), await store.evidence()
     state = restored(
         rules,
         max(world.clock.now_ms(), 1),
         int(trio.current_time() * 1000),
         list(branches.values()),
-        await store.evidence(),
+        evidence,
         await store.testimony(),
     )
+    monitor.accused_before = names_of(one for one in evidence if one.id not in state.evidence)
     peers = [replace(one.peer, operator=one.operator, anchor=one.anchor) for one in settings.peers]
     gossip = Gossip(state, settings.peer_key, peers, monitor, world.post, world.clock, settings.links)
     room, matching = Room(), Matching(settings.watches, MatchStore(database), world.clock, alarms)

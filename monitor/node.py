@@ -155,6 +155,8 @@ class Monitor:
         self._testifier = testifier
         self.notebook = Notebook(store)
         self.ledger = Ledger(store, self.notebook)
+        self.accused_before: frozenset[str] = frozenset()
+        """The names of those whose keys or logs are not configured any more: a new key makes nobody honest."""
         self.kept = trio.Event()
         """Set, and replaced, when evidence was kept."""
 
@@ -192,7 +194,7 @@ class Monitor:
 
     def accused(self) -> frozenset[str]:
         """Name everybody who was convicted of anything, by the names of their keys."""
-        return frozenset(held.conviction.accused.name for held in self.gossip.state.evidence.values())
+        return self.accused_before.union(held.conviction.accused.name for held in self.gossip.state.evidence.values())
 
     def frontier(self, origin: bytes) -> bytes | None:
         """The branch's note with the observer's signature, if the observer has one for it."""

@@ -5,7 +5,7 @@ mirror may have rotted meanwhile: each must still lead to the root that was sign
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from monitor.store import StoredBranch, StoredEvidence, StoredTestimony
 from runtime.errors import UsageError
 from tlog.errors import TlogError
 from tlog.evidence import Evidence, verify_evidence
+from tlog.keys import VerifierKey
 from tlog.proofs import root_at
 
 
@@ -78,6 +79,11 @@ def restored(
             restored_branches[log.id] = replace(branch, convicted=(*branch.convicted, item.id))
     state = begin(rules, epoch, now_ms, restored_branches, held)
     return replace(state, testimony=_testimony(rules, restored_branches, testimony))
+
+
+def names_of(evidence: Iterable[StoredEvidence]) -> frozenset[str]:
+    """Name those whom evidence accuses that was verified when it was kept."""
+    return frozenset(VerifierKey.parse(one.accused).name for one in evidence)
 
 
 def _branch(log: Log, stored: StoredBranch) -> Branch:

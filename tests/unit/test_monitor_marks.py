@@ -148,6 +148,11 @@ async def test_only_a_conviction_moves_it_back(tmp_path: Path) -> None:
         await one.monitor.gossip.dispatch(EvidenceShown(evidence.format()))
         mark = one.monitor.marks.current(ID)
         assert (mark.time, mark.margin, sight(mark, "w1").convicted) == (START - 100, 0, True)
+    # It gets a new key, and the old one leaves the policy: with it nobody could verify the evidence any more.
+    renewed = SignerKey(W1.name, KeyType.COSIGNATURE_ED25519, b"\x07" * 32)
+    async with watching(tmp_path, log, rules=policy(log.key, (renewed, W2, W3))) as one:
+        mark = await hear(one, log, renewed, START - 5)
+        assert (sight(mark, "w1").convicted, sight(mark, "w1").counts) == (True, False)
 
 
 # Clocks.
