@@ -30,6 +30,7 @@ from runtime.clock import SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
 from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
+from runtime.errors import CannotTell
 from runtime.http import operator_routes
 from runtime.metrics import Metrics
 from runtime.objects import open_objects
@@ -167,7 +168,10 @@ async def _node(settings: LogSettings) -> AsyncIterator[Node]:
                 return
             async with _register(settings) as register:
                 # Before anything is admitted: an entry must not get an index in a tree that cannot be signed.
-                publisher, files = await parts.publisher(register)
+                try:
+                    publisher, files = await parts.publisher(register)
+                except OSError as error:
+                    raise CannotTell(f"the public files cannot be read or written: {error.strerror}") from error
                 yield parts.node(publisher.problems, publisher.run, *parts.cleaners(files), register.wait_lost)
 
 

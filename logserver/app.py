@@ -19,6 +19,7 @@ from logserver.metrics import LogMetrics
 from logserver.store import Sequencer
 from logserver.submitters import Submitters
 from runtime.http import bare, read_body, refusal, shortcut
+from runtime.objects import ObjectsFailed
 from tlog.errors import FormatError
 from tlog.hashing import Hash
 from tlog.proofs import ReadNode, prove_consistency, prove_inclusion
@@ -35,6 +36,7 @@ ADDED_BYTES_AT_ONCE = 128 * 1024 * 1024  # of each of the two; seven of the larg
 MAX_PAGE = 500  # checkpoints in one answer: under SQLite's oldest limit of 999 bound variables
 MAX_WAIT_SECONDS = 25  # for a checkpoint that covers an entry; beyond it proxies lose patience
 WAITING_AT_ONCE = 256  # requests that wait for it, a quarter of a server's connections
+READS_AT_ONCE = 32  # threads of their own, so that the publisher waits for no reader, however slow the storage is
 RETRY_SECONDS = 1  # a group commit takes milliseconds: by then there is room again
 
 # A browser-based auditor may read what is public.
@@ -107,10 +109,11 @@ class LogApp:
         self._covered = covered
         self._submitters = submitters
         self._waiting = trio.CapacityLimiter(WAITING_AT_ONCE)
+        self._reading = trio.CapacityLimiter(READS_AT_ONCE)
 
     def app(self) -> ASGIApp:
         """The public interface."""
-        app = Starlette(routes=self.routes())
+        app = Starlette(routes=self.routes(), exception_handlers={ObjectsFailed: _away})
         app.router.redirect_slashes = False  # each resource has one path, and clients of ours follow no redirects
         return shortcut(app, "/add", self._add)
 
@@ -142,6 +145,10 @@ class LogApp:
 
     async def _add_batch(self, request: Request) -> Response:
         async def answer() -> Response:
+            # Before the body: who may not add keeps no place from those who may.
+            refused = self._submitters and self._submitters.admit(request, 0)
+            if refused:
+                return refused
             body = await read_body(request, MAX_BUNDLE_BYTES)
             try:
                 entries = parse_batch(body)
@@ -186,7 +193,7 @@ class LogApp:
             name = (EntryBundle if path.startswith("tile/entries/") else Tile).parse(path).path()
         except FormatError as error:
             return refusal(404, f"{error}: see c2sp.org/tlog-tiles for the layout", ABSENT)
-        data = await trio.to_thread.run_sync(self._files.read, name)
+        data = await trio.to_thread.run_sync(self._files.read, name, limiter=self._reading)
         if data is None:
             return refusal(404, "this log has no such tile, or has it in another width", ABSENT)
         # SPEC: T-7 tiles and bundles never change.
@@ -241,7 +248,7 @@ class LogApp:
 
     async def _prove(self, prove: Prove, a: int, b: int, size: int) -> list[Hash]:
         # The nodes come from the published tree's tiles: the partial ones of a smaller size may be gone.
-        return await trio.to_thread.run_sync(prove, a, b, self._files.nodes(size))
+        return await trio.to_thread.run_sync(prove, a, b, self._files.nodes(size), limiter=self._reading)
 
     async def _checkpoint_of(self, request: Request) -> Response:
         try:
@@ -281,6 +288,10 @@ class LogApp:
         return self._history.resume(question, asked["after"]) if "after" in asked else question
 
 
+async def _away(_request: Request, _error: Exception) -> Response:
+    return refusal(503, "the log's storage does not answer: try again later", {**ABSENT, "retry-after": "5"})
+
+
 def _question(asked: Mapping[str, str]) -> Question:
     numbers = {
         name: parse_decimal(asked[name].encode(), f"{name}=")
@@ -292,6 +303,8 @@ def _question(asked: Mapping[str, str]) -> Question:
     key = asked.get("key")
     if key is not None and not _KEY_ID.fullmatch(key):
         raise FormatError("key= is not a key ID of eight hexadecimal digits")
+    if "\0" in asked.get("witness", ""):
+        raise FormatError("witness= has a character that is in no key's name")  # PostgreSQL has no such text
     return Question(**numbers, key_id=None if key is None else bytes.fromhex(key), witness=asked.get("witness"))
 
 

@@ -115,6 +115,7 @@ class History:
         ]
 
         async def work(connection: AsyncConnection) -> None:
+            await exclude_others(connection)  # one that was overtaken may still have this size to record
             for table in (SIGNATURE, CHECKPOINT):
                 gone = table.c.size == published.size
                 if self._days is not None:

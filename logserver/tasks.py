@@ -43,7 +43,7 @@ LATE_SECONDS = 60.0  # for so long, and for twenty intervals, rounds may publish
 LATE_INTERVALS = 20
 QUORUM_MISSED = "too few of its policy's witnesses cosign: see the log for which and why"
 KEEP_PARTIAL_SECONDS = 3600.0  # for readers who are still at an older checkpoint and do not fall back to the full tile
-SWEPT_AT_ONCE = 1 << 20  # entries whose tiles are looked at in one go, after which the log may be ended
+SWEPT_AT_ONCE = 1 << 14  # entries whose tiles are looked at in one go, after which the log may be ended: 128 questions
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -228,7 +228,10 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep for ever."""
         while True:
-            await self.sweep()
+            try:
+                await self.sweep()
+            except OSError as error:
+                _log.warning("not_swept", why=str(error.strerror))
             await trio.sleep(KEEP_PARTIAL_SECONDS)
 
     async def sweep(self) -> None:

@@ -6,6 +6,7 @@ Batches go whole, and the newest always stays, because it has the tree that the 
 
 from collections.abc import Callable
 
+import structlog
 import trio
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +20,8 @@ from tlog.tiles import TILE_WIDTH, bundles_for
 
 TRIM_SECONDS = 60.0
 TRIMMED_AT_ONCE = 4096  # entries, or one batch that has more: at most 512 MiB in memory with those of the bundles
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class Trimmer:
@@ -38,7 +41,10 @@ class Trimmer:
             HistoryBroken: a bundle does not hold the entries that the database has.
         """
         while True:
-            await self.trim()
+            try:
+                await self.trim()
+            except OSError as error:
+                _log.warning("not_trimmed", why=str(error.strerror))
             await trio.sleep(TRIM_SECONDS)
 
     async def trim(self) -> None:

@@ -147,7 +147,7 @@ async def test_a_question_narrows_the_list(query: str, expected: list[int], tmp_
 
 @pytest.mark.parametrize(
     "query",
-    ["?limit=0", "?limit=501", "?limit=x", "?min_size=01", "?since=", "?key=abc", "?key=0000000G"],
+    ["?limit=0", "?limit=501", "?limit=x", "?min_size=01", "?since=", "?key=abc", "?key=0000000G", "?witness=%00"],
 )
 async def test_a_question_that_is_none_is_refused(query: str, tmp_path: Path) -> None:
     await make_log(tmp_path, ORIGIN)

@@ -6,13 +6,23 @@ from pathlib import Path
 import obstore
 import pytest
 
+from logserver.__main__ import _init, _node
+from logserver.app import LogApp
+from logserver.config import read_settings
 from logserver.core import TileFile
 from logserver.files import CHECKPOINT, PublicObjects
-from runtime.errors import UsageError
+from logserver.metrics import LogMetrics
+from runtime.errors import CannotTell, UsageError
+from runtime.keyfiles import write_signer_key
+from runtime.metrics import Metrics
 from runtime.objects import Object, Objects, ObjectsFailed, Overtaken, check_object_url, open_objects
 from runtime.register import Fenced
+from tests.keys import log_key
+from tests.log_nodes import make_log, open_log
 from tests.objects import S3Server
+from tests.served import served
 
+KEY = log_key()
 TILES = [TileFile(f"tile/0/00{number}", bytes([number])) for number in range(5)]
 
 
@@ -179,3 +189,32 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.objects.find_spec", lambda _name: None)
     with pytest.raises(UsageError, match="install `sameview"):
         open_objects("s3://bucket/log")
+
+
+async def test_a_log_whose_storage_is_away_when_it_starts_cannot_tell(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_signer_key(tmp_path / "log.key", KEY)
+    (tmp_path / "log.toml").write_text(
+        f'origin = "{KEY.name}"\ndata = "data"\nregister = "register"\nstorage = "{url}"\nkeys = ["log.key"]\n'
+    )
+    settings = read_settings(tmp_path / "log.toml")
+    await _init(settings)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(CannotTell, match="the object storage does not"):
+        async with _node(settings):
+            pass
+
+
+async def test_readers_are_told_to_come_again_while_the_storage_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: S3Server
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    await make_log(tmp_path, KEY.name)
+    async with open_log(tmp_path, [KEY]) as opened:
+        files = PublicObjects(open_objects("s3://bucket/log"))
+        app = LogApp(opened.sequencer, files, lambda: None, opened.history, LogMetrics(Metrics()))
+        async with served(app.app()) as answering:
+            answer = await answering.get("/tile/0/000")
+    assert (answer.status, answer.headers["cache-control"]) == (503, "no-store")
+    assert int(answer.headers["retry-after"]) > 0

@@ -86,6 +86,21 @@ async def test_nobody_adds_without_a_token_where_one_is_needed(headers: dict[str
     assert added.body == b"0\n"
 
 
+async def test_who_may_not_add_is_refused_before_a_batch_is_received(tmp_path: Path) -> None:
+    no_batch = b"\xff"  # who may add is told so
+    async with log(tmp_path, Submitters([submitter(0)], 1, known_only=False)) as served_log:
+        wrong = await served_log.post("/add-batch", no_batch, {"authorization": "Bearer other"})
+        right = await served_log.post("/add-batch", no_batch, BEARER)
+    assert (wrong.status, right.status) == (401, 400)
+
+
+async def test_who_owes_is_refused_before_a_batch_is_received(tmp_path: Path) -> None:
+    async with log(tmp_path, Submitters([submitter(1)], 0, known_only=True)) as served_log:
+        await served_log.post("/add-batch", format_entries([b"%d" % number for number in range(9)]), BEARER)
+        owing = await served_log.post("/add-batch", b"\xff", BEARER)
+    assert owing.status == 429
+
+
 async def test_a_wrong_token_is_told_so_even_where_none_is_needed(tmp_path: Path) -> None:
     async with log(tmp_path, Submitters([submitter(0)], 0, known_only=False)) as served_log:
         wrong = await served_log.post("/add", b"a", {"authorization": "Bearer other"})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import trio
 import trio.testing
+from typing_extensions import override
 
 from logserver.files import PublicFiles
 from logserver.tasks import KEEP_PARTIAL_SECONDS, Sweeper
@@ -96,3 +97,30 @@ async def test_the_loop_sweeps_every_hour(autojump_clock: trio.testing.MockClock
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Sweeper(PublicFiles(tmp_path), note_time).run)
     assert [round(later - times[0]) for later in times] == [0, KEEP_PARTIAL_SECONDS, 2 * KEEP_PARTIAL_SECONDS]
+
+
+async def test_a_storage_that_is_away_for_a_while_stops_no_sweeper(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    swept = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    asked: list[str] = []
+
+    class Away(PublicFiles):
+        @override
+        def drop_partial(self, path: str) -> None:
+            asked.append(path)
+            if len(asked) > 1:
+                token.run_sync_soon(swept.set)
+            else:
+                raise OSError(None, "the storage is away")
+
+    await make_log(tmp_path, KEY.name)
+    async with open_log(tmp_path, [KEY]) as opened:
+        await grow(opened, 256)
+        sweeper = Sweeper(Away(tmp_path / "public"), lambda: opened.publisher.published)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sweeper.run)
+            await swept.wait()
+            nursery.cancel_scope.cancel()
+    assert asked[0] == asked[1]

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +17,7 @@ from logserver.trim import Trimmer
 from runtime.database import Database, open_database
 from tests.keys import log_key
 from tests.log_nodes import OpenLog, make_log, open_log, place_of
+from tlog.signed_checkpoint import SignedCheckpoint
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -79,6 +82,28 @@ async def test_entries_that_a_bundle_does_not_hold_stay_and_stop_the_log(tmp_pat
         opened.files.write([TileFile("tile/entries/001", b"")])
         with pytest.raises(LostTile):
             await trimmer.trim()
+
+
+async def test_a_storage_that_is_away_for_a_while_stops_no_trimmer(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    looked = 0
+
+    def published() -> SignedCheckpoint | None:
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            raise OSError(None, "the storage is away")
+        if looked == 3:
+            nursery.cancel_scope.cancel()
+        return opened.publisher.published
+
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS) as opened, open_database(place_of(tmp_path).database, METADATA) as database:
+        await fill(opened)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Trimmer(database, opened.files, published).run)
+        assert await first_kept(database) == 700
 
 
 async def batches(database: Database) -> int:
