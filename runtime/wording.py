@@ -4,12 +4,18 @@ import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+_LAST_MS = 253_402_300_799_000  # the last second of the year 9999
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 def utc(milliseconds: int) -> str:
-    """A moment."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A moment; one beyond the calendar, which anybody may state, is the last one in it."""
+    return datetime.fromtimestamp(dated(milliseconds) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def dated(milliseconds: int) -> int:
+    """The nearest moment that has a date."""
+    return min(max(milliseconds, 0), _LAST_MS)
 
 
 def span(seconds: int) -> str:

@@ -30,7 +30,7 @@ from monitor.site import Site
 from monitor.store import StoredEvidence
 from monitor.views import Views
 from runtime.version import version_document
-from runtime.wording import shell
+from runtime.wording import dated, shell
 from tlog.evidence import EvidenceType
 from tlog.keys import VerifierKey
 from tlog.text import encode_base64
@@ -155,7 +155,7 @@ class Overviews:
         agreement = await self._agreement(origin, newest, branch)
         if self._is_convicted(named.observer, site.log.origin):
             agreement = Agreement.CONTRADICTS
-        return Sight(named.name, agreement, newest.size, time_ms)
+        return Sight(named.name, agreement, newest.size, dated(time_ms))
 
     async def _agreement(self, origin: bytes, newest: Newest, branch: Branch) -> Agreement:
         if branch.signed is None or newest.size > branch.size:
@@ -227,7 +227,11 @@ def policy_file(origin: bytes) -> str:
 def _witness(sight: WitnessSight, branch: Branch) -> Sight:
     time = sight.time if sight.on_branch else sight.stated
     return Sight(
-        sight.party, _witness_agrees(sight, branch), sight.size, None if time is None else time * 1000, sight.counts
+        sight.party,
+        _witness_agrees(sight, branch),
+        sight.size,
+        None if time is None else dated(time * 1000),
+        sight.counts,
     )
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from monitor.page.document import Agreement, AlarmView, LogView, Mood, Overview, Sight, Verdict
 from runtime.pages import Pages, Rendered
+from runtime.wording import dated
 
 MAX_PLOTTED = 12  # logs with plots on the page of all of them
 MAX_COLUMNS = 32  # witnesses; more are in the JSON
@@ -52,7 +53,7 @@ def render_log(overview: Overview, log: LogView, now_ms: int) -> Rendered:
 
 
 def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(dated(milliseconds) // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _key(alarm: AlarmView) -> str:

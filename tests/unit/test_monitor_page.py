@@ -36,13 +36,14 @@ from runtime.visitors import Rate, Visitors
 from runtime.wording import age, counted, shell, span
 from tests.commands import Sameview
 from tests.evidence_cases import ACCUSED, MAKERS, POLICY
-from tests.fakes_log import ORIGIN, FakeLog, policy, signer
+from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, signer
 from tests.overviews import NOW_MS, calm, many, overview, trouble
 from tests.served import Served, served
 from tests.unit.test_monitor_node import ID, PEER_KEY, Bench, bench, fork, grown, opened, settings
 from tlog.evidence import EvidenceType, verify_evidence
 from tlog.keys import KeyType
 from tlog.signed_checkpoint import open_checkpoint
+from tlog.text import MAX_INTEGER
 
 DISTRUSTED = {"logs": 0, "cosigners": 0}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 98765*7 }}\u202egnp\x1b[2J"
@@ -282,6 +283,19 @@ async def test_the_page_escapes_what_others_chose(tmp_path: Path) -> None:
     assert not [text for text in ("<script>", "<img src=x", '<b>"', "\u202e") if text in page]
     assert "&lt;script&gt;" in page
     assert r"\u202e" in page
+
+
+async def test_a_time_beyond_all_time_is_shown_like_any_other(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one, page_of(one, peer_with_observer(tmp_path, log)) as web:
+        await one.poll()
+        log.add(9)
+        await one.monitor.submit(ID, log.sign(18, [WITNESSES[0], PEER_OBSERVER], time=MAX_INTEGER))
+        await one.monitor.marks.settle()
+        answers = [await web.get(path) for path in ("/", f"/logs/{ID.hex()}", "/v1/overview")]
+        assert [one.status for one in answers] == [200, 200, 200]
+        (witness,) = [sight for sight in json.loads(answers[2].body)["logs"][0]["witnesses"] if sight["time_ms"]][:1]
+        assert witness["agreement"] == "newer"
 
 
 def test_every_string_of_an_overview_is_harmless() -> None:
