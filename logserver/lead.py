@@ -16,7 +16,7 @@ from logserver.files import StaticFiles
 from logserver.lease import LEASE_SECONDS, Lease
 from logserver.shown import Shown
 from logserver.store import Sequencer
-from logserver.tasks import Publisher, read_published
+from logserver.tasks import LATE_INTERVALS, LATE_SECONDS, Publisher, read_published
 from runtime.errors import CannotTell, leaves
 from runtime.register import Fenced, RegisterFailed
 from runtime.signers import Signer
@@ -100,7 +100,7 @@ class Follower:
         self._policy = policy
         self._shown = shown
         self._interval = interval
-        self._read_at = trio.current_time()
+        self._read_at = self._news_at = trio.current_time()
         self._trouble = ""
 
     async def run(self) -> None:
@@ -111,14 +111,25 @@ class Follower:
 
     async def look(self) -> None:
         """Look once."""
+        before = self._shown.checkpoint
         await self._sequencer.look()
         await self._read()
+        if self._shown.checkpoint != before or not self._waiting():
+            self._news_at = trio.current_time()
 
     def problems(self) -> list[str]:
-        """What keeps this process from showing the newest checkpoint."""
-        if trio.current_time() - self._read_at > UNREAD_SECONDS:
-            return [f"the public checkpoint cannot be read: {self._trouble}"]
-        return [] if self._shown.checkpoint else ["no checkpoint is published yet"]
+        """What keeps this process from showing the newest entries."""
+        now = trio.current_time()
+        if now - self._read_at > UNREAD_SECONDS:
+            return [f"the public checkpoint cannot be read: {self._trouble or 'there is no answer'}"]
+        if self._shown.checkpoint is None:
+            return ["no checkpoint is published yet"]
+        if now - self._news_at > max(LATE_SECONDS, LATE_INTERVALS * self._interval):
+            return [f"{self._waiting()} entries wait for a checkpoint and no process publishes: see in their logs why"]
+        return []
+
+    def _waiting(self) -> int:
+        return self._sequencer.tree.end - (self._shown.checkpoint.size if self._shown.checkpoint else 0)
 
     async def _read(self) -> None:
         try:

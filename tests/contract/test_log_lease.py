@@ -16,7 +16,7 @@ from logserver.lead import UNREAD_SECONDS, Follower, Leader
 from logserver.lease import LEASE_SECONDS, Lease
 from logserver.shown import Shown
 from logserver.store import LEASE, METADATA, Sequencer
-from logserver.tasks import Publisher
+from logserver.tasks import LATE_SECONDS, Publisher
 from runtime.database import Database, open_database
 from runtime.register import Fenced
 from runtime.signers import FileSigner
@@ -190,3 +190,26 @@ async def test_a_follower_that_cannot_read_the_checkpoint_says_so(
         await follower.look()
         autojump_clock.jump(UNREAD_SECONDS + 1)
     assert follower.problems() == ["the public checkpoint cannot be read: the storage is away"]
+
+
+async def test_a_follower_says_when_nobody_publishes(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS) as opened, open_database(tmp_path / "log.sqlite", METADATA) as database:
+        sequencer = Sequencer(database, EMPTY_RANGE, "all")
+        signers = [FileSigner(key) for key in KEYS]
+        follower = Follower(sequencer, opened.files, signers, None, Shown(None), interval=0.01)
+        await opened.add(b"a")
+        await opened.publisher.publish()
+        for _ in range(2):  # an idle log waits for nothing
+            autojump_clock.jump(LATE_SECONDS + 1)
+            await follower.look()
+            assert follower.problems() == []
+        await opened.add(b"b")
+        autojump_clock.jump(LATE_SECONDS + 1)
+        await follower.look()
+        assert follower.problems() == [
+            "1 entries wait for a checkpoint and no process publishes: see in their logs why"
+        ]
+        await opened.publisher.publish()
+        await follower.look()
+        assert follower.problems() == []
