@@ -52,17 +52,20 @@ async def check_history(served: Served, trust: Trust) -> int:
         ProofError: one is not what the log signed, or not a beginning of its tree; names it.
         CannotTell: the log does not serve a history.
     """
-    roots, count, after = _Roots(served), 0, ""
+    roots, count, after, reached = _Roots(served), 0, "", -1
     while True:
         asked = f"limit={ROWS_AT_ONCE}&max_size={served.head.size}{after}"
         page = _decoded(await _read(served, f"v1/checkpoints?{asked}", MAX_PAGE_BYTES), _Page, "v1/checkpoints")
         if page.checkpoints:
             first, last = page.checkpoints[0].size, page.checkpoints[-1].size
+            if not reached < first <= last:
+                raise ProofError("v1/checkpoints: a page does not go on where the last one ended")
+            reached = last
             path = f"v1/checkpoints.ndjson?min_size={first}&max_size={last}"
             for line in (await _read(served, path, MAX_ROWS_BYTES)).splitlines():
                 await _check_row(_decoded(line, _Row, path), trust, roots)
                 count += 1
-        if page.next is None:
+        if page.next is None or not page.checkpoints:
             return count
         after = f"&after={page.next}"
 

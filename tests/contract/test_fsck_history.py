@@ -102,7 +102,8 @@ async def test_a_row_about_a_signature_is_held_to_the_note(tmp_path: Path) -> No
 class Liar:
     """A log whose history holds a checkpoint that it signed and that is none of its tree."""
 
-    def __init__(self, row: bytes | None = None) -> None:
+    def __init__(self, row: bytes | None = None, page: bytes = b'{"checkpoints": [{"size": 1}], "next": null}') -> None:
+        self.page = page
         self.log = FakeLog([b"one", b"two", b"three"])
         self.log.publish()
         other = FakeLog([b"another"])
@@ -117,7 +118,7 @@ class Liar:
 
     async def _answer(self, request: Request) -> Response:
         if request.url.path == "/v1/checkpoints":
-            return Response(b'{"checkpoints": [{"size": 1}], "next": null}')
+            return Response(self.page)
         if request.url.path == "/v1/checkpoints.ndjson":
             return Response(self.row + b"\n")
         return Response(self.log.serve(request.url.path[1:]))
@@ -136,6 +137,25 @@ async def test_what_is_no_row_is_said_to_be_none(row: bytes) -> None:
     async with served(liar.app()) as asked:
         with pytest.raises(ProofError, match="this is not how a log writes its history"):
             await check(asked.url, Trust((liar.log.key.verifier_key,)), history=True)
+
+
+async def test_a_history_without_an_end_is_not_read_for_ever() -> None:
+    honest = FakeLog([b"one", b"two", b"three"])
+    lines = Note.parse(honest.sign(1)).signatures
+    row = {
+        "size": 1,
+        "root_hash": encode_base64(honest.head(1).root_hash).decode(),
+        "note": honest.sign(1).decode(),
+        "signatures": [{"name": line.name, "key_id": line.key_id.hex()} for line in lines],
+    }
+    liar = Liar(json.dumps(row).encode(), b'{"checkpoints": [{"size": 1}], "next": "again"}')
+    async with served(liar.app()) as asked:
+        with trio.fail_after(60), pytest.raises(ProofError, match="does not go on where the last one ended"):
+            await check(asked.url, Trust((liar.log.key.verifier_key,)), history=True)
+    empty = Liar(page=b'{"checkpoints": [], "next": "again"}')
+    async with served(empty.app()) as asked:
+        with trio.fail_after(60):
+            assert (await check(asked.url, Trust((empty.log.key.verifier_key,)), history=True)).history == 0
 
 
 async def test_files_without_a_log_have_no_history(tmp_path: Path) -> None:
