@@ -19,6 +19,7 @@ with entry ``start`` instead of the first: then it was given the hashes to the l
 anybody, for ``lend`` checks it against the level above.
 """
 
+import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ MAX_LENT_TILES = 24  # an adjudication needs the right edge of one or two old si
 _MARK = Struct(">QQQ32sH")  # count of marks, size, leaf hashes kept, root, leaf hashes of the edge that follow
 _DRAFT = "draft"
 _START = "start"
+_MAX_FILE = 2**62  # bytes, more than any disk has, and as many as the system can be asked for
 _PLACE = 16 * 1024  # bytes for one of the two marks, which are written in turn: a torn one leaves the other
 
 
@@ -115,6 +117,8 @@ class Mirror:
             raise ValueError("only an empty mirror begins somewhere, and only with a whole tile")
         if any(len(rows.get(level, ())) != count % TILE_WIDTH for level, count in _upper_levels(start)):
             raise ValueError("these are not the hashes before this entry")
+        if start * HASH_SIZE > _MAX_FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         os.ftruncate(self._file(0), start * HASH_SIZE)
         for level, count in _upper_levels(start):
             row = rows.get(level, ())

@@ -435,8 +435,8 @@ class Monitor:
         if branch.signed is None or branch.convicted:
             return
         if shown.size < branch.size:
-            # Not the size that it shows: a log that shows another one each time would fill the list of alarms.
-            await self.alarm(LOG_STALE, origin, f"{SHOWS_LESS} than the {branch.size} entries it showed before")
+            # No size in the subject: while others bring larger heads, each of them would be another alarm.
+            await self.alarm(LOG_STALE, origin, SHOWS_LESS, f"than the {branch.size} entries it showed before")
             return
         await self.clear(LOG_STALE, origin, SHOWS_LESS)
         if shown == branch.signed.head:
@@ -541,7 +541,8 @@ class Monitor:
                         await self.clear(CLOCK_BEHIND, site.log.id)
                         return answer
                 case ClockBehind(seconds):
-                    await self.alarm(CLOCK_BEHIND, site.log.id, f"the clock is {seconds} s behind the last signature")
+                    said = f"by {seconds} s, of the last signature"  # fewer each time: no subject of an alarm
+                    await self.alarm(CLOCK_BEHIND, site.log.id, "the clock is behind", said)
                     return None
                 case _:
                     raise AssertionError("the branch does not extend what the observer stated")

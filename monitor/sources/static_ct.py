@@ -68,7 +68,8 @@ class StaticCtSource(TilesSource):
             return  # the follower finds out, and says so
         path = self.path(EntryBundle(bundle.index, served.width))
         for index, fingerprint in self._unknown(bundle, leaves):
-            await self._fetch_issuer(fingerprint, f"entry {index} in {path}")
+            if not await self._fetch_issuer(fingerprint, f"entry {index} in {path}"):
+                break  # one that does not answer holds this data tile up once, and not for each certificate
         for index, sentence in await trio.to_thread.run_sync(partial(_objections, bundle, leaves, self._issuers)):
             self._complain(f"entry {index} in {path}: {sentence}")
 
@@ -82,12 +83,13 @@ class StaticCtSource(TilesSource):
                     found.setdefault(fingerprint, index)
         return [(index, fingerprint) for fingerprint, index in islice(found.items(), MAX_NEW_ISSUERS)]
 
-    async def _fetch_issuer(self, fingerprint: bytes, whose: str) -> None:
+    async def _fetch_issuer(self, fingerprint: bytes, whose: str) -> bool:
+        """Look at a certificate of a chain; tell whether the log answered."""
         path = issuer_path(fingerprint)
         try:
             der = await self.get(path, MAX_ISSUER_BYTES, TILE_SECONDS)
         except NotServed:
-            return  # with the next data tile
+            return False  # with the next data tile
         if der is not None and is_issuer(fingerprint, der):
             self._issuers[fingerprint] = der
             self._missing.pop(fingerprint, None)
@@ -95,12 +97,13 @@ class StaticCtSource(TilesSource):
                 del self._complaints[told]
             if len(self._issuers) > MAX_ISSUERS:
                 del self._issuers[next(iter(self._issuers))]
-            return
+            return True
         what = "is not served" if der is None else "is another certificate"
         self._complain(f"{whose}: {path}, which its chain names, {what}")
         self._missing[fingerprint] = trio.current_time()
         if len(self._missing) > MAX_ISSUERS:
             del self._missing[next(iter(self._missing))]
+        return True
 
     def _complain(self, sentence: str) -> None:
         if len(self._complaints) < MAX_COMPLAINTS or sentence in self._complaints:

@@ -256,7 +256,12 @@ async def test_a_log_that_shows_less_than_before_is_an_alarm(tmp_path: Path) -> 
             log.publish(size)
             await one.poll()
         assert (one.size, await one.alarms()) == (9, [("log-stale", True)])
-        log.publish(9)
+        log.add(3)
+        await one.monitor.submit(ID, log.sign(12))  # by others, while the log goes on like this
+        await one.site.follower.follow_once()
+        await one.poll()
+        assert (one.size, await one.alarms()) == (12, [("log-stale", True)])
+        log.publish(12)
         await one.poll()
         assert await one.alarms() == [("log-stale", False)]
 
@@ -348,6 +353,9 @@ async def test_the_observer_signs_nothing_while_the_clock_is_far_behind(tmp_path
         log.publish()
         await one.poll()
         assert (one.size, one.frontier_time(), await one.alarms()) == (10, None, [("clock-behind", True)])
+        one.clock.advance(60)
+        await one.poll()  # by fewer seconds, which is the same alarm
+        assert await one.alarms() == [("clock-behind", True)]
         one.clock.advance(3700)
         await one.poll()
         assert (one.frontier_time(), await one.alarms()) == (one.clock.now(), [("clock-behind", False)])

@@ -303,6 +303,13 @@ async def test_an_issuer_is_asked_for_again_when_the_log_did_not_answer() -> Non
     assert web.asked.count(issuer_path(fingerprint(CA))) == 2
 
 
+async def test_a_log_that_answers_nothing_about_issuers_is_asked_for_one_of_a_data_tile() -> None:
+    web, source, bundle = served(*(replace(logged(at), chain=(bytes([at]) * 32,)) for at in range(9)))
+    web.failing = "issuer"
+    await source.bundle(bundle)
+    assert len([path for path in web.asked if path.startswith("issuer")]) == 1
+
+
 async def test_a_log_that_makes_up_issuers_is_asked_for_few() -> None:
     chains = [replace(logged(at), chain=(bytes([at]) * 32,)) for at in range(MAX_NEW_ISSUERS + 9)]
     web, source, bundle = served(*chains)

@@ -218,3 +218,11 @@ def test_one_operator_no_operator_and_another_tree_do_not_count(other: Vouched) 
     roots = {size: head(size).root_hash for size in (100, 200)}
     with pytest.raises(NotVouched, match="observers of 1 operators"):
         vouched_size([Vouched("a", head(100)), other], roots, 2)
+
+
+def test_a_start_that_no_file_reaches_is_a_disk_that_does_not_take_it(tmp_path: Path) -> None:
+    start = 2**60
+    mirror = Mirror.open(tmp_path / "mirror", max_bytes=10**9)
+    with pytest.raises(OSError, match="large"):
+        mirror.begin(start, {7: [leaf_hash(b"")] * 16})
+    mirror.close()
