@@ -221,10 +221,10 @@ def _overlap(one: Path, other: Path) -> bool:
 
 def _check_shared(path: Path, settings: LogSettings) -> None:
     if isinstance(settings.register, str):
-        if settings.register in (settings.database, settings.public):
+        if _place(settings.register) in (_place(settings.database), _place(settings.public)):
             # A backup of the one would bring the other along.
             raise UsageError(f"{path}: `register` is where the log itself is: put it into another cluster or bucket")
-        if isinstance(settings.public, str) and settings.register.startswith(f"{settings.public.rstrip('/')}/"):
+        if isinstance(settings.public, str) and _place(settings.register).startswith(f"{_place(settings.public)}/"):
             raise UsageError(f"{path}: `register` is below `storage`, which is served: put it into another bucket")
     elif isinstance(settings.database, str):
         raise UsageError(
@@ -233,6 +233,14 @@ def _check_shared(path: Path, settings: LogSettings) -> None:
         )
     if settings.dedup == "recent" and isinstance(settings.database, str):
         raise UsageError(f'{path}: `dedup = "recent"` is in the memory of one process: with PostgreSQL use "all"')
+
+
+def _place(where: Path | str) -> str:
+    """Where this is, however it is spelt, and whoever asks."""
+    if isinstance(where, str) and where.startswith("postgresql://"):
+        place = where.partition("?")[0].rpartition("@")[2].removeprefix("postgresql://")
+        return f"postgresql://{place.replace(':5432/', '/')}".lower()
+    return str(where).rstrip("/")
 
 
 def _check_keys(path: Path, origin: str, keys: tuple[SignerKey, ...]) -> None:

@@ -169,7 +169,10 @@ def check_object_url(url: str) -> None:
     Raises:
         UsageError: it does not.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of brackets that do not close
+        parts = urlsplit("")
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment or "//" in parts.path:
         raise UsageError("object storage is named like s3://bucket/prefix; endpoint and access come from AWS_…")
 

@@ -120,6 +120,15 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "a register in no bucket": ({"register": '"s3://b/p?q"'}, "`register`: object storage is named like"),
     "a register of one machine": ({"database": POSTGRESQL}, "in another PostgreSQL cluster, or s3://"),
     "a register in the database": ({"database": POSTGRESQL, "register": POSTGRESQL}, "where the log itself is"),
+    "a register in the database under another name": (
+        {"database": '"postgresql://log@db/log"', "register": '"postgresql://other:x@DB:5432/log?ssl=require"'},
+        "where the log itself is",
+    ),
+    "no number of entries": ({"adds_per_second": "nan"}, "adds_per_second"),
+    "a register in the storage with a slash": (
+        {"storage": '"s3://b/log/"', "register": '"s3://b/log"'},
+        "where the log itself is",
+    ),
     "a register in the storage": ({"storage": '"s3://b/log"', "register": '"s3://b/log"'}, "where the log itself is"),
     "a served register": ({"storage": '"s3://b/log"', "register": '"s3://b/log/r"'}, "`register` is below `storage`"),
     "a memory that is not shared": ({**SHARED, "dedup": '"recent"'}, "is in the memory of one process"),
