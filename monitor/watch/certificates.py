@@ -70,9 +70,10 @@ class CertificateNames:
     def _find_in_bytes(self, der: bytes) -> tuple[str, ...]:
         lower = der.lower()
         for name in sorted(self.exact | self.below):
-            at = lower.find(name.encode())
-            if at >= 0:
-                return (f"in a certificate that cannot be parsed: {excerpt(der, at, at + len(name))}",)
+            for text in _spellings(name, exact=name in self.exact):
+                at = lower.find(text)
+                if at >= 0:
+                    return (f"in a certificate that cannot be parsed: {excerpt(der, at, at + len(text))}",)
         return ()
 
     def _is_meant(self, name: str) -> bool:
@@ -90,6 +91,15 @@ class CertificateNames:
         return (not wild and host in self.exact) or any(
             ".".join(labels[at:]) in self.below for at in range(max(len(labels) - 128, 0), len(labels))
         )
+
+
+def _spellings(name: str, *, exact: bool) -> Iterator[bytes]:
+    """What bytes of a certificate may stand for a name, in lower case: itself, a wildcard, or a packed address."""
+    yield name.encode()
+    if _is_address(name):
+        yield ipaddress.ip_address(name).packed.lower()
+    elif exact and "." in name:
+        yield b"*." + name.partition(".")[2].encode()
 
 
 def _names(der: bytes) -> Iterator[str]:

@@ -307,6 +307,23 @@ def test_a_certificate_that_cannot_be_parsed_is_searched_as_text() -> None:
     assert not finds(names("other.example"), broken)
 
 
+@pytest.mark.parametrize(
+    ("written", "watched"),
+    [
+        ("*.hidden.example", "www.hidden.example"),
+        (x509.IPAddress(ip_address("198.51.100.90")), "198.51.100.90"),
+        (x509.IPAddress(ip_address("2001:db8::5a41")), "2001:db8::5a41"),
+    ],
+)
+def test_text_that_stands_for_a_name_is_found_where_nothing_can_be_parsed(
+    written: str | x509.GeneralName, watched: str
+) -> None:
+    der = certificate([written]).public_bytes(Encoding.DER)
+    broken = TileLeaf(1, der[:-1], format_extensions(1)).merkle_tree_leaf()
+    assert finds(names(watched), broken)
+    assert not finds(names("www.other.example", "198.51.100.91", "2001:db8::1"), broken)
+
+
 def test_a_certificate_of_a_version_that_there_is_not_is_searched_as_text() -> None:
     der = certificate(["hidden.example"]).public_bytes(Encoding.DER)
     odd = TileLeaf(1, der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1), format_extensions(1))
