@@ -29,6 +29,8 @@ CONNECT_SECONDS = 10.0  # a PostgreSQL server that has not answered by then is d
 # A writer whose machine is frozen or cut off may hold locks that other processes of the same log wait for. PostgreSQL
 # ends its transaction after so long without a statement; nothing of it was promised to anybody.
 IDLE_MS = 10_000
+# The other way round: a server that is gone without a word answers no statement, and TCP alone would wait for ever.
+ANSWER_SECONDS = 300.0
 WAL_PAGES = 1000  # SQLite's default: 4 MB of log before it is copied into the database, a few ms of one commit
 
 
@@ -163,18 +165,19 @@ class PostgreSQLPlace:
 
     def writer(self) -> AsyncEngine:
         settings = {"synchronous_commit": "on", "idle_in_transaction_session_timeout": str(IDLE_MS)}
-        return self._engine("READ COMMITTED", 1, settings)
+        return self._engine("READ COMMITTED", 1, settings, command_timeout=ANSWER_SECONDS)
 
     def reader(self) -> AsyncEngine:
         return self._engine("REPEATABLE READ", READERS, {"default_transaction_read_only": "on"})
 
-    def _engine(self, isolation: str, connections: int, settings: dict[str, str]) -> AsyncEngine:
+    def _engine(self, isolation: str, connections: int, settings: dict[str, str], **arguments: float) -> AsyncEngine:
         return create_async_engine(
             self.url,
             isolation_level=isolation,
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "server_settings": {"application_name": "sameview", "timezone": "UTC", **settings},
+                **arguments,
             },
             poolclass=AsyncAdaptedQueuePool,
             pool_size=connections,

@@ -216,6 +216,19 @@ async def test_a_writer_that_is_frozen_with_locks_does_not_keep_other_processes_
         assert await second.read(numbers) == []
 
 
+async def test_a_server_that_never_answers_the_writer_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.engines, "ANSWER_SECONDS", 0.2)
+
+    async def wait(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT pg_sleep(600)"))
+
+    async with new_database(server_url()) as url, open_database(url, METADATA, create=True) as database:
+        with trio.fail_after(60), pytest.raises(DatabaseFailed):
+            await database.write(wait)
+        with pytest.raises(DatabaseFailed):
+            await database.write(adding(1))
+
+
 # Group commit.
 
 
