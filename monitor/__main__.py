@@ -63,6 +63,7 @@ from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
 from runtime.visitors import Visitors, watch_visitors
+from runtime.wording import public
 
 DATABASE_NAME = "monitor.sqlite"
 EVIDENCE_NAME = "evidence"
@@ -322,7 +323,7 @@ def _rules(settings: MonitorSettings) -> Rules:
 
 def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
     monitor, gossip = parts.monitor, parts.gossip
-    views = Views(monitor, settings.peers, {watched.log.id: watched.url for watched in settings.logs})
+    views = Views(monitor, settings.peers, {watched.log.id: public(watched.url) for watched in settings.logs})
 
     records = Records(settings, parts.sentry.archive, parts.sentry.scores, parts.world.clock)
 

@@ -28,6 +28,7 @@ from monitor.sources.source import Fetch
 from runtime.client import Failure, FetchError, Response
 from runtime.clock import Clock
 from runtime.metrics import Metrics
+from runtime.wording import public
 from tlog.errors import TlogError
 from tlog.note import MAX_NOTE_BYTES, Note
 from tlog.policy import PolicyWitness
@@ -227,7 +228,7 @@ class Poller:
 
     def _who(self, target: Target) -> str:
         """Whom the archive says to have shown this: the witness, by the name of its keys, or the distributor."""
-        return witness_who(target.witnesses[0].key.name) if self._is_witness else f"distributor {self.name}"
+        return witness_who(target.witnesses[0].key.name) if self._is_witness else f"distributor {public(self.name)}"
 
     def _shown_again(self, target: Target) -> None:
         self._monitor.shown.again(self._monitor.sites[target.origin].log, self._who(target))

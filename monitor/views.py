@@ -11,6 +11,7 @@ from monitor.alarms.book import document
 from monitor.config import NamedPeer
 from monitor.node import Monitor
 from monitor.store import StoredHead
+from runtime.wording import public
 from tlog.evidence import Conviction
 from tlog.text import encode_base64
 
@@ -127,7 +128,7 @@ class Views:
             {
                 "name": named.name,
                 "vkey": named.peer.key.format(),
-                "url": named.peer.url,
+                "url": None if named.peer.url is None else public(named.peer.url),
                 "observer": named.observer.format() if named.observer else None,
                 "operator": named.operator,
                 "anchor": named.anchor,

@@ -41,6 +41,13 @@ def counted(number: int, one: str, more: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else more or f'{one}s'}"
 
 
+def public(url: str) -> str:
+    """A URL as anybody may see it: without a user and a password, which are for the server that it leads to."""
+    scheme, found, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{found}{host.rpartition('@')[2]}{slash}{path}"
+
+
 def shell(words: Iterable[str]) -> str:
     """A command to be pasted into a shell, whoever chose its words."""
     return " ".join(map(_quoted, words))

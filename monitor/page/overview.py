@@ -30,7 +30,7 @@ from monitor.site import Site
 from monitor.store import StoredEvidence
 from monitor.views import Views
 from runtime.version import version_document
-from runtime.wording import dated, shell
+from runtime.wording import dated, public, shell
 from tlog.evidence import EvidenceType
 from tlog.keys import VerifierKey
 from tlog.text import encode_base64
@@ -176,7 +176,8 @@ class Overviews:
 
     def _peer(self, named: NamedPeer) -> PeerView:
         heard_ms = self.monitor.gossip.heard_ms(named.peer.id)
-        return PeerView(named.name, named.operator, named.peer.url, named.peer.key.format(), heard_ms)
+        url = None if named.peer.url is None else public(named.peer.url)
+        return PeerView(named.name, named.operator, url, named.peer.key.format(), heard_ms)
 
     def _proof(self, one: StoredEvidence) -> EvidenceView:
         site = self.monitor.sites.get(origin_id(one.origin))

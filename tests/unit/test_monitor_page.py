@@ -33,7 +33,7 @@ from monitor.testify import sign_testimony
 from monitor.views import Views
 from runtime.client import Response
 from runtime.visitors import Rate, Visitors
-from runtime.wording import age, counted, shell, span
+from runtime.wording import age, counted, public, shell, span
 from tests.commands import Sameview
 from tests.evidence_cases import ACCUSED, MAKERS, POLICY
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, signer
@@ -569,6 +569,18 @@ def test_a_plot_tells_times_and_sizes_as_people_read_them() -> None:
     assert "signed by the log" in text
     old = [sample(29_900_000 + minute, watermark=29_900_000 * 60) for minute in range(240)]
     assert ">4 h<" in draw(Plot.WATERMARK, old).decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pass@log.example:8443/one/@two", "https://log.example:8443/one/@two"),
+        ("http://log.example", "http://log.example"),
+        ("file:///srv/copies/log@one", "file:///srv/copies/log@one"),
+    ],
+)
+def test_nobody_is_shown_the_password_in_a_url(url: str, shown: str) -> None:
+    assert public(url) == shown
 
 
 def test_words_for_ages_and_counts() -> None:
