@@ -1,5 +1,6 @@
 """How a log is put together: ``init`` makes its state once, ``serve`` runs it."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -14,7 +15,7 @@ from logserver.cosign import Witnesses
 from logserver.files import PublicFiles, PublicObjects, StaticFiles
 from logserver.history import History, Publication
 from logserver.integrate import resume
-from logserver.lead import Follower, Leader
+from logserver.lead import RESIGN_SECONDS, Follower, Leader
 from logserver.lease import Lease
 from logserver.metrics import LogMetrics
 from logserver.replay import Replayed
@@ -209,7 +210,8 @@ def _one_of_several(parts: _Parts) -> Node:
     )
 
     async def problems() -> Sequence[str]:
-        return await leader.publisher.problems() if leader.publisher else follower.problems()
+        own = await leader.publisher.problems() if leader.publisher else []
+        return own or follower.problems()
 
     return parts.node(problems, leader.run, follower.run)
 
@@ -227,4 +229,5 @@ def _publishing(settings: LogSettings) -> Publishing:
         hold_without_quorum=settings.on_missing_quorum == "hold",
         interval=settings.publish_interval,
         refresh=settings.refresh_interval,
+        resign_after=RESIGN_SECONDS if isinstance(settings.database, str) else math.inf,
     )

@@ -25,6 +25,7 @@ from tlog.policy import Policy
 MIN_INTERVAL = 0.05  # between two looks, each of which is a question to the database and one to the storage
 UNREAD_SECONDS = 60.0  # for so long the public checkpoint may be out of reach before it is a problem
 
+RESIGN_SECONDS = 15.0  # for so long a leader tries to write to the storage, before others may
 RESPITE_SECONDS = LEASE_SECONDS  # before a process that could not lead tries to again
 
 OpenPublisher = Callable[[], AbstractAsyncContextManager[tuple[Publisher, Sequence[Callable[[], Awaitable[object]]]]]]

@@ -57,6 +57,8 @@ class Publishing:
     hold_without_quorum: bool
     interval: float
     refresh: float
+    resign_after: float = math.inf
+    """Seconds for which the public files may refuse to be written before another process is let try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Publisher:
 
         Raises:
             HistoryBroken: what is stored contradicts what was signed.
+            OSError: nothing could be written for as long as was to be borne.
         """
         if self._vain_since is None:
             self._vain_since = trio.current_time()
@@ -130,6 +133,8 @@ class Publisher:
                 # SPEC: T-2 public once it is on disk: a restart shows this note or a stronger one.
                 await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
         except OSError as error:
+            if trio.current_time() - self._vain_since > self._publishing.resign_after:
+                raise
             # A full disk, most likely. Neither an entry nor a statement is lost: those are kept elsewhere.
             chosen = Vain(UNWRITABLE, f"the public files cannot be written or read: {error.strerror}")
         if isinstance(chosen, Vain):

@@ -1,5 +1,6 @@
 """Logs inside the test's own process, served over real HTTP on loopback."""
 
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ async def open_log(
     dedup: Dedup = "all",
     patience: Patience | None = None,
     interval: float = 1.0,
+    resign_after: float = math.inf,
     history_days: int | None = None,
     files: StaticFiles | None = None,
     wrap_register: Callable[[Register], Register] = lambda register: register,
@@ -98,7 +100,7 @@ async def open_log(
             history, shown = await History.open(database, history_days), Shown(published)
             integrator = await resume(sequencer, database, files, known.value if known else None, published)
             publisher = Publisher(
-                Publishing(origin, policy, hold, interval, refresh=60.0),
+                Publishing(origin, policy, hold, interval, refresh=60.0, resign_after=resign_after),
                 sequencer,
                 integrator,
                 files,

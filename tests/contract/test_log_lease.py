@@ -12,7 +12,7 @@ from typing_extensions import override
 
 import logserver.lead
 from logserver.files import PublicFiles
-from logserver.lead import UNREAD_SECONDS, Follower, Leader
+from logserver.lead import RESIGN_SECONDS, UNREAD_SECONDS, Follower, Leader
 from logserver.lease import LEASE_SECONDS, Lease
 from logserver.shown import Shown
 from logserver.store import LEASE, METADATA, Sequencer
@@ -213,3 +213,24 @@ async def test_a_follower_says_when_nobody_publishes(tmp_path: Path, autojump_cl
         await opened.publisher.publish()
         await follower.look()
         assert follower.problems() == []
+
+
+async def test_a_leader_that_cannot_write_for_long_lets_others_try(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Unwritable(PublicFiles):
+        @override
+        def write_checkpoint(self, note: bytes) -> None:
+            raise OSError(None, "the storage is away")
+
+    await make_log(tmp_path, ORIGIN)
+    files = Unwritable(tmp_path / "public")
+    async with open_log(tmp_path, KEYS, files=files, resign_after=RESIGN_SECONDS) as opened:
+        await opened.publisher.publish()  # it may pass
+        autojump_clock.jump(RESIGN_SECONDS + 1)
+        with pytest.raises(OSError, match="the storage is away"):
+            await opened.publisher.publish()
+    async with open_log(tmp_path, KEYS, files=files) as alone:
+        await alone.publisher.publish()
+        autojump_clock.jump(RESIGN_SECONDS + 1)
+        await alone.publisher.publish()
