@@ -9,7 +9,7 @@ put down once: the same alarm or match, found again after a crash, is nothing ne
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, LargeBinary, String, Table, delete, func, insert, select
+from sqlalchemy import BigInteger, Column, LargeBinary, String, Table, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.notice import Notice as Notice  # part of this module's interface, as the next one
@@ -59,10 +59,12 @@ async def newest(connection: AsyncConnection) -> int:
 async def forget(connection: AsyncConnection, up_to: int, before_ms: int) -> None:
     """Forget old notices that every channel has passed.
 
-    The newest stays, whatever its age: the next number follows from it.
+    Those of matches are not old: no match is found twice, and whoever floods a log with them would fill the disk. The
+    newest notice stays, whatever its age: the next number follows from it.
     """
     last = min(up_to, await newest(connection) - 1)
-    await connection.execute(delete(OUTBOX).where(OUTBOX.c.number <= last, OUTBOX.c.at_ms < before_ms))
+    over = or_(OUTBOX.c.at_ms < before_ms, OUTBOX.c.topic == Topic.MATCH)
+    await connection.execute(delete(OUTBOX).where(OUTBOX.c.number <= last, over))
 
 
 async def _put(connection: AsyncConnection, notices: Sequence[Notice]) -> None:

@@ -108,7 +108,7 @@ class Courier:
         now_ms = self._clock.now_ms()
         health = await self.health()
         await self._store.put([*failing(health, now_ms), daily(health, now_ms)])
-        await self._store.forget([one.name for one in self._addressees], now_ms - KEEP_MS)
+        await self._store.forget({one.name: one.about for one in self._addressees}, now_ms - KEEP_MS)
 
     async def health(self) -> Health:
         """How far everything is behind."""

@@ -125,13 +125,16 @@ class CourierStore:
 
         await self._database.write(work)
 
-    async def forget(self, names: Sequence[str], before_ms: int) -> None:
-        """Forget old notices that all of these channels have brought."""
+    async def forget(self, channels: Mapping[str, Sequence[Topic]], before_ms: int) -> None:
+        """Forget old notices that all of these channels have brought, or are not told of."""
 
         async def work(connection: AsyncConnection) -> None:
-            chosen = select(func.min(CHANNEL.c.delivered)).where(CHANNEL.c.name.in_(names))
-            passed = (await connection.execute(chosen)).scalar_one()
-            await forget(connection, await newest(connection) if passed is None else passed, before_ms)
+            passed = await newest(connection)
+            begun = {row.name: row.delivered for row in await connection.execute(select(CHANNEL))}
+            for name in channels.keys() & begun.keys():
+                waiting = await after(connection, begun[name], channels[name], 1)
+                passed = min([passed, *(one.number - 1 for one in waiting)])
+            await forget(connection, passed, before_ms)
 
         await self._database.write(work)
 

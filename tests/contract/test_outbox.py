@@ -82,6 +82,13 @@ async def test_what_every_channel_has_passed_is_forgotten_when_it_is_old(tmp_pat
         assert [one.notice.key for one in await listed(database)] == ["b", "c"]
 
 
+async def test_of_a_match_that_every_channel_has_passed_nothing_stays(tmp_path: Path) -> None:
+    async with outbox(tmp_path) as database:
+        await put_all(database, [notice("m", Topic.MATCH), notice("a"), notice("n", Topic.MATCH), notice("b")])
+        await database.write(partial(forget, up_to=2, before_ms=0))
+        assert [one.notice.key for one in await listed(database, topics=list(Topic))] == ["a", "n", "b"]
+
+
 async def test_numbers_are_never_given_twice(tmp_path: Path) -> None:
     async with outbox(tmp_path) as database:
         await put_all(database, [notice("a"), notice("b")])

@@ -243,6 +243,20 @@ async def test_the_check_of_the_day_is_told_once_also_after_a_restart(tmp_path: 
     assert len(door.taken) == len({letter.key for letter in door.taken}) == 2
 
 
+async def test_a_channel_that_is_told_of_alarms_alone_keeps_nothing_else_in_the_outbox(tmp_path: Path) -> None:
+    door, quiet, clock = Doorstep(), Doorstep(), FakeClock()
+    async with opened(tmp_path) as store:
+        one = Courier([Addressee("a", tuple(Topic), door), Addressee("q", (Topic.ALARM,), quiet)], store, clock, "m")
+        await one.begin()
+        for number in range(3):
+            await store.put([Notice.of(Topic.MATCH, f"match {number}", clock.now_ms(), {"type": "match"})])
+        await store.put(notices("1", at_ms=clock.now_ms()))
+        assert await store.newest() == 4
+        await bring_all(one, "a", door)
+        await one.check()
+        assert await store.waits("q", tuple(Topic)) == 2  # the alarm, which waits for it, and the self-check
+
+
 async def test_old_notices_are_forgotten_when_all_channels_have_brought_them(tmp_path: Path) -> None:
     door, late, clock = Doorstep(), Doorstep(), FakeClock()
     async with opened(tmp_path) as store:
