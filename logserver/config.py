@@ -162,7 +162,7 @@ def _database(path: Path, database: str, data: Path | None) -> Path | str:
     if database != "sqlite":
         raise UsageError(f'{path}: `database` is "sqlite" or a URL like "postgresql://user@host/name"')
     if data is None:
-        raise UsageError(f"{path}: `data` is missing: name the directory where the database is to be")
+        raise UsageError(f"{path}: the key `data` is missing: add it, with the directory where the database is to be")
     return data / DATABASE_NAME
 
 

@@ -103,6 +103,8 @@ def bundled_entries(files: StaticFiles, begin: int, end: int) -> list[bytes]:
     Raises:
         LostTile: a bundle is gone or damaged.
     """
+    if begin == end:
+        return []
     last = -(-end // TILE_WIDTH) * TILE_WIDTH
     first = begin // TILE_WIDTH * TILE_WIDTH
     entries = [entry for bundle in bundles_for(first, last, last) for entry in files.entries(bundle)]

@@ -24,9 +24,9 @@ from monitor.certificates import claim
 from monitor.core import Verdict, View, judge
 from monitor.node import Monitor
 from monitor.views import Document
-from runtime.visitors import Visitors
 from runtime.clock import Clock
 from runtime.http import read_body, refusal
+from runtime.visitors import Visitors
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError, SignatureError
 from tlog.evidence import MAX_EVIDENCE_BYTES, Conviction, Evidence, verify_evidence

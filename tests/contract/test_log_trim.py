@@ -111,3 +111,12 @@ async def batches(database: Database) -> int:
         return (await connection.execute(select(func.count()).select_from(BATCH))).scalar_one()
 
     return await database.read(work)
+
+
+async def test_a_log_that_is_not_trimmed_replays_without_its_bundles(tmp_path: Path) -> None:
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS) as opened, open_database(place_of(tmp_path).database, METADATA) as database:
+        for size in (3, 5):
+            await opened.add(*ENTRIES[size - 2 : size])
+            await opened.publisher.publish()
+        assert (await replay(database, ORIGIN, opened.files)).head.size == 4

@@ -275,10 +275,12 @@ async def test_status_shows_what_real_monitors_see_and_ends_with_1_after_a_convi
             twin.publish(witnesses=())
             victim_front.log = twin
             await asker.wait_until(ready.url, "evidence", bool)
-            alarmed = await trio.to_thread.run_sync(status)
+            with trio.fail_after(SECONDS):
+                while (alarmed := await trio.to_thread.run_sync(status)).code == 0:
+                    pass  # what it shows is made once a second
             document = (await trio.to_thread.run_sync(partial(status, "--json"))).document
     assert (calm.code, "OK: this monitor has convicted nobody" in calm.out) == (0, True)
-    assert re.search(rf"{ORIGIN} +12 +\d+ s ago +agrees", calm.out)
+    assert re.search(rf"{ORIGIN} +12 +consistent", calm.out)
     assert re.search(r"monitor\.example/m2 +- +\d+ s ago +http://127\.0\.0\.1:", calm.out)
-    assert (alarmed.code, re.search(rf"{ORIGIN} .* CONVICTED", alarmed.out) is not None) == (1, True)
+    assert (alarmed.code, re.search(rf"{ORIGIN} .*CONVICTED", alarmed.out) is not None) == (1, True)
     assert (document["convicted"], len(document["evidence"])) == (True, 1)

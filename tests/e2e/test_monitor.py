@@ -265,9 +265,11 @@ async def test_the_operator_sees_health_and_metrics(tmp_path: Path) -> None:
 def documented(schema: str) -> set[str]:
     """The required fields of a schema in the monitor's OpenAPI document."""
     text = (Path(__file__).parents[2] / "specs" / "openapi" / "monitor.yaml").read_text()
-    found = re.search(rf"^    {schema}:\n      type: object\n      required:\s*\[([^]]*)\]", text, re.MULTILINE)
-    assert found is not None
-    return {name.strip() for name in found[1].split(",")}
+    whole = re.search(rf"^    {schema}:\n((?:      .*\n)+)", text, re.MULTILINE)
+    assert whole is not None
+    required = re.search(r"^      required:\s*(\[[^]]*\]|(?:- \w+\s*)+)", whole[1], re.MULTILINE)
+    assert required is not None
+    return set(re.findall(r"\w+", required[1]))
 
 
 async def test_every_document_has_the_fields_that_are_documented(tmp_path: Path) -> None:
@@ -287,7 +289,7 @@ async def test_every_document_has_the_fields_that_are_documented(tmp_path: Path)
             shown = {schema: (await asker.list(ready.url, key))[0] for key, schema in schemas.items()}
             shown["Pending"] = shown["Head"]["pending"][0]
     assert {schema: set(document) for schema, document in shown.items()} == {name: documented(name) for name in shown}
-    assert set(answer) == {"verdict", "origin", "size", "frontier", "proof", "evidence"}
+    assert set(answer) == {"verdict", "origin", "size", "frontier", "proof", "evidence", "watermark"}
 
 
 async def test_a_monitor_that_nobody_can_dial_convicts_too(tmp_path: Path) -> None:
