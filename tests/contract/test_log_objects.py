@@ -179,7 +179,9 @@ def test_a_storage_that_is_not_there_is_said_to_be_away(monkeypatch: pytest.Monk
         PublicObjects(objects).create()
 
 
-@pytest.mark.parametrize("url", ["s3://", "http://bucket", "s3:///path", "s3://b/a//b", "s3://b?x=1", "s3://b#x", "s3://["])
+@pytest.mark.parametrize(
+    "url", ["s3://", "http://bucket", "s3:///path", "s3://b/a//b", "s3://b?x=1", "s3://b#x", "s3://["]
+)
 def test_a_url_that_names_no_bucket_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="s3://bucket/prefix"):
         check_object_url(url)
