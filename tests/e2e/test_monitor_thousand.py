@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 
 from runtime.client import Client
@@ -17,7 +18,7 @@ from tlog.policy import Policy, PolicyLog
 
 LOGS = 1000
 SILENT = 20
-SECONDS = 240.0  # it takes a tenth of that where nobody else is at work
+SECONDS = 600.0  # it takes a tenth of that where nobody else is at work
 
 
 async def until(asker: Asker, url: str, holds: Callable[[list[int]], bool]) -> None:
@@ -26,10 +27,11 @@ async def until(asker: Asker, url: str, holds: Callable[[list[int]], bool]) -> N
         answer = await asker.client.fetch("GET", f"{url}/v1/heads", cap=10_000_000, seconds=SECONDS)
         if holds([head["size"] for head in msgspec.json.decode(answer.body)["heads"]]):
             return
-        await trio.sleep(0.5)
+        await trio.sleep(2)
 
 
-async def test_a_thousand_logs_are_followed_by_one_process(tmp_path: Path) -> None:
+async def test_a_thousand_logs_are_followed_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)  # being measured takes it three times as long
     logs = {f"log.example/{number}": FakeLog(origin=f"log.example/{number}") for number in range(LOGS)}
     for log in logs.values():
         log.add(3)
