@@ -37,7 +37,12 @@ def lines_for(checkpoint: Checkpoint, time: int) -> Note:
 
 NOTES = [lines_for(checkpoint, time) for checkpoint in CHECKPOINTS for time in (NOW, NOW + 1)]
 SEEDS = [note.format() for note in NOTES]
-MADE = {(note.text, line.name, line.key_id, line.body) for note in NOTES for line in note.signatures}
+# ML-DSA signatures differ each time they are made, and earlier runs left inputs with theirs: of those the body is free.
+MADE = {
+    (note.text, line.name, line.key_id, b"" if line.name == PQ.name else line.body)
+    for note in NOTES
+    for line in note.signatures
+}
 
 
 def target(data: bytes) -> None:
@@ -51,7 +56,10 @@ def target(data: bytes) -> None:
 
 
 def require_statements(opened: SignedCheckpoint, keys: list[VerifierKey]) -> None:
-    made = {(opened.note.text, one.key.name, one.key.id, one.line.body) for one in opened.signatures}
+    made = {
+        (opened.note.text, one.key.name, one.key.id, b"" if one.key == PQ.verifier_key else one.line.body)
+        for one in opened.signatures
+    }
     if not made or not made <= MADE or not {one.key for one in opened.signatures} <= set(keys):
         raise AssertionError("a checkpoint opened that nobody signed")
     if opened.checkpoint.format() != opened.note.text:
