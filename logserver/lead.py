@@ -26,6 +26,7 @@ MIN_INTERVAL = 0.05  # between two looks, each of which is a question to the dat
 UNREAD_SECONDS = 60.0  # for so long the public checkpoint may be out of reach before it is a problem
 
 RESIGN_SECONDS = 15.0  # for so long a leader tries to write to the storage, before others may
+RELEASE_SECONDS = 1.0  # to give the lease back, which only saves the next one time
 RESPITE_SECONDS = LEASE_SECONDS  # before a process that could not lead tries to again
 
 OpenPublisher = Callable[[], AbstractAsyncContextManager[tuple[Publisher, Sequence[Callable[[], Awaitable[object]]]]]]
@@ -78,7 +79,7 @@ class Leader:
                     await self.publisher.run()
             finally:
                 self.publisher = None
-                with trio.move_on_after(1) as patience:  # for the next one it only saves time
+                with trio.move_on_after(RELEASE_SECONDS) as patience:
                     patience.shield = True
                     await self._lease.release()
 

@@ -43,7 +43,8 @@ from tlog.policy import Policy, printable
 from tlog.proofs import fold
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.text import encode_base64, parse_hash
-from tlog.view import MAX_ANSWERS, MAX_HASHES, Answer, JudgedView, View, judge, judge_answer
+from tlog.tied import MAX_HASHES
+from tlog.view import MAX_ANSWERS, Answer, JudgedView, View, judge, judge_answer
 
 ONE_SECONDS = 10.0  # for one request
 ALL_SECONDS = 30.0  # for a monitor that has to catch up first: it polls its log every ten seconds

@@ -35,9 +35,9 @@ from tlog.policy import Policy, WitnessVerdict
 from tlog.proofs import verify_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint, take_checkpoint
 from tlog.text import MAX_INTEGER, cut, encode_base64, parse_decimal, parse_hash
+from tlog.tied import MAX_HASHES, format_tied, take_tied
 
 MAX_TREES = 128  # smaller than the frontier; as many as witnesses, of which a policy need not have more than 32
-MAX_HASHES = 64  # the longest consistency proof between sizes below 2^63
 MAX_COMPLETENESS_BYTES = 4 * 1024 * 1024  # 128 trees with a dozen ML-DSA-44 signatures each nearly fill it
 
 FIRST_LINE = b"tlog-completeness@v1"
@@ -100,19 +100,16 @@ class Completeness:
         while more is not None:
             if len(trees) == MAX_TREES:
                 raise FormatError(f"a completeness certificate has more than {MAX_TREES} smaller trees")
-            tree, more = _take_tree(more)
-            trees.append(tree)
+            note, path, more = take_tied(more, _TREE, "a tree in a completeness certificate")
+            trees.append(Witnessed(note, path))
         return cls(time, liars, policy, frontier, tuple(trees))
 
     def format(self) -> bytes:
         """Write the certificate."""
         policy = encode_base64(self.policy_hash)
         header = (FIRST_LINE, b"time %d" % self.time, b"liars %d" % self.liars, b"policy " + policy)
-        parts = [b"\n".join(header) + b"\n\n" + self.frontier.format()]
-        for tree in self.trees:
-            lines = [_TREE, *(b"hash " + encode_base64(value) for value in tree.path)]
-            parts.append(b"\n".join(lines) + b"\n\n" + tree.note.format())
-        return b"--\n".join(parts)
+        first = b"\n".join(header) + b"\n\n" + self.frontier.format()
+        return b"--\n".join([first, *(format_tied(_TREE, tree.note, tree.path) for tree in self.trees)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,15 +284,3 @@ def _field(name: bytes, line: bytes) -> bytes:
     if not line.startswith(name + b" "):
         raise FormatError(f"a completeness certificate has another line where {name.decode()} stands")
     return line.removeprefix(name + b" ")
-
-
-def _take_tree(raw: bytes) -> tuple[Witnessed, bytes | None]:
-    header, rest = cut(raw, b"\n\n", "a tree in a completeness certificate has no empty line after its header")
-    first, *lines = header.split(b"\n")
-    if first != _TREE:
-        raise FormatError("a tree in a completeness certificate does not start with the line witnessed")
-    if len(lines) > MAX_HASHES:
-        raise FormatError(f"a tree in a completeness certificate has more than {MAX_HASHES} hashes")
-    path = tuple(parse_hash(_field(b"hash", line), "a hash of a completeness certificate") for line in lines)
-    note, more = take_checkpoint(rest, "a completeness certificate")
-    return Witnessed(note, path), more

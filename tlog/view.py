@@ -30,10 +30,10 @@ from tlog.note import Note
 from tlog.policy import Policy, WitnessVerdict, printable
 from tlog.proofs import fold, verify_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint, take_checkpoint
-from tlog.text import MAX_INTEGER, cut, encode_base64, parse_hash
+from tlog.text import MAX_INTEGER, cut
+from tlog.tied import MAX_HASHES, format_tied, take_tied
 
 MAX_ANSWERS = 64  # twice the 32 witnesses that every policy may have
-MAX_HASHES = 64  # the longest consistency proof between sizes below 2^63
 MAX_VIEW_BYTES = 4 * 1024 * 1024  # 64 answers with a dozen ML-DSA-44 signatures each
 
 FIRST_LINE = b"tlog-view@v1"
@@ -73,17 +73,14 @@ class View:
         while more is not None:
             if len(answers) == MAX_ANSWERS:
                 raise FormatError(f"a view has more than {MAX_ANSWERS} answers")
-            answer, more = _take_answer(more)
-            answers.append(answer)
+            head, path, more = take_tied(more, _ANSWER, "an answer in a view")
+            answers.append(Answer(head, path))
         return cls(note, tuple(answers))
 
     def format(self) -> bytes:
         """Write the view."""
-        parts = [FIRST_LINE + b"\n\n" + self.note.format()]
-        for answer in self.answers:
-            lines = [_ANSWER, *(b"hash " + encode_base64(value) for value in answer.path)]
-            parts.append(b"\n".join(lines) + b"\n\n" + answer.frontier.format())
-        return b"--\n".join(parts)
+        first = FIRST_LINE + b"\n\n" + self.note.format()
+        return b"--\n".join([first, *(format_tied(_ANSWER, answer.frontier, answer.path) for answer in self.answers)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,21 +228,3 @@ def _unproven(asked: TreeHead, frontier: TreeHead, why: str) -> str:
     if frontier.size < asked.size:
         return "its tree is smaller than the checkpoint's, and nothing shows how the two relate"
     return f"it is not shown that its tree grew out of the checkpoint's: {why}"
-
-
-def _take_answer(raw: bytes) -> tuple[Answer, bytes | None]:
-    header, rest = cut(raw, b"\n\n", "an answer in a view has no empty line after its header")
-    first, *lines = header.split(b"\n")
-    if first != _ANSWER:
-        raise FormatError("an answer in a view does not start with the line frontier")
-    if len(lines) > MAX_HASHES:
-        raise FormatError(f"an answer in a view has more than {MAX_HASHES} hashes")
-    path = tuple(_parse_hash(line) for line in lines)
-    note, more = take_checkpoint(rest, "a view")
-    return Answer(note, path), more
-
-
-def _parse_hash(line: bytes) -> Hash:
-    if not line.startswith(b"hash "):
-        raise FormatError("an answer in a view has a line that is no hash")
-    return parse_hash(line.removeprefix(b"hash "), "a hash of an answer")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -65,13 +65,23 @@ async def test_a_lease_that_is_not_renewed_is_taken_over(database: Database) -> 
     assert not await first.take()
 
 
-async def test_a_lease_that_is_renewed_stays(database: Database) -> None:
-    first, second = Lease(database, 60.0), Lease(database, 60.0)
-    assert await first.take()
+async def test_a_lease_is_longer_each_time_that_it_is_renewed(database: Database) -> None:
+    lease = Lease(database)
+    assert await lease.take()
+    before = await until_ms(database)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(first.keep)
-        assert not await second.take()
+        nursery.start_soon(lease.keep)
+        with trio.fail_after(60):
+            while await until_ms(database) <= before:
+                pass
         nursery.cancel_scope.cancel()
+
+
+async def until_ms(database: Database) -> int:
+    async def work(connection: AsyncConnection) -> int:
+        return int((await connection.execute(select(LEASE.c.until_ms))).scalar_one())
+
+    return await database.read(work)
 
 
 async def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_waiting(database: Database) -> None:

@@ -11,7 +11,6 @@ from tests.forks import ORIGIN, Tree, leaves, signed
 from tests.keys import NOW, log_key, mldsa_key, witness_key
 from tlog.completeness import (
     MAX_COMPLETENESS_BYTES,
-    MAX_HASHES,
     MAX_TREES,
     Completeness,
     JudgedCompleteness,
@@ -29,6 +28,7 @@ from tlog.policy import Policy
 from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import MAX_INTEGER, encode_base64
+from tlog.tied import MAX_HASHES
 
 LOG, STRANGER = log_key(), log_key("log.example/two")
 W1, W2, W3 = WITNESSES = tuple(witness_key(f"witness.example/w{number}") for number in (1, 2, 3))
@@ -147,8 +147,8 @@ def test_reads_what_it_wrote(made: Completeness) -> None:
         (b"policy ", b"policy ~", "the hash of the policy is not base64"),
         (b"policy ", b"log ", "another line where policy stands"),
         (b"witnessed", b"Witnessed", "does not start with the line witnessed"),
-        (b"\nhash ", b"\nHash ", "another line where hash stands"),
-        (b"\nhash ", b"\nhash AAAA\nhash ", "a hash of a completeness certificate is not 32 bytes"),
+        (b"\nhash ", b"\nHash ", "has a line that is no hash"),
+        (b"\nhash ", b"\nhash AAAA\nhash ", "a hash of a tree in a completeness certificate is not 32 bytes"),
         (b"\nhash ", b"\n" + (b"hash " + HASH + b"\n") * MAX_HASHES + b"hash ", "more than 64 hashes"),
         (b"\n--\n", b"\n-- \n", "an extension line is empty"),
         (b"\n33\n", b"\n033\n", "decimal"),

@@ -17,7 +17,8 @@ from tlog.policy import Policy
 from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.text import encode_base64
-from tlog.view import MAX_ANSWERS, MAX_HASHES, MAX_VIEW_BYTES, Answer, JudgedView, View, contradict, judge
+from tlog.tied import MAX_HASHES
+from tlog.view import MAX_ANSWERS, MAX_VIEW_BYTES, Answer, JudgedView, View, contradict, judge
 
 LOG, STRANGER = log_key(), log_key("log.example/two")
 O1, O2, O3 = (witness_key(f"monitor.example/m{number}-observer") for number in (1, 2, 3))
@@ -80,8 +81,8 @@ def test_reads_what_it_wrote(made: View) -> None:
         (b"frontier", b"Frontier", "does not start with the line frontier"),
         (b"frontier\n\n", b"\n\n", "does not start with the line frontier"),
         (b"\nhash ", b"\nHash ", "a line that is no hash"),
-        (b"\nhash ", b"\nhash ~", "a hash of an answer is not base64"),
-        (b"\nhash ", b"\nhash AAAA\nhash ", "a hash of an answer is not 32 bytes"),
+        (b"\nhash ", b"\nhash ~", "a hash of an answer in a view is not base64"),
+        (b"\nhash ", b"\nhash AAAA\nhash ", "a hash of an answer in a view is not 32 bytes"),
         (b"\nhash ", b"\n" + (b"hash " + HASH + b"\n") * (MAX_HASHES + 1) + b"hash ", "more than 64 hashes"),
         (b"\n--\n", b"\n-- \n", "an extension line is empty"),
         (b"\n20\n", b"\n020\n", "decimal"),
