@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from logserver.submitters import Submitter
-from runtime.config import load, resolve
+from runtime.config import load, read_named, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
 from runtime.objects import check_object_url
 from tlog.errors import FormatError
 from tlog.keys import KeyType, SignerKey
-from tlog.policy import Policy
+from tlog.policy import MAX_POLICY_BYTES, Policy
 from tlog.text import parse_origin
 
 LOG_KEY_TYPES = frozenset({KeyType.ED25519, KeyType.COSIGNATURE_MLDSA44})
@@ -111,7 +111,7 @@ def read_settings(path: Path) -> LogSettings:
         raise UsageError(f"{path}: `origin`: {error}") from None
     keys = tuple(read_signer_key(resolve(path, file)) for file in config.keys)
     _check_keys(path, origin, keys)
-    policy = None if config.policy is None else _read_policy(resolve(path, config.policy))
+    policy = None if config.policy is None else _read_policy(path, config.policy)
     if policy is not None:
         _check_policy(path, policy, keys)
     data = None if config.data is None else resolve(path, config.data)
@@ -271,10 +271,9 @@ def _check_policy(path: Path, policy: Policy, keys: tuple[SignerKey, ...]) -> No
         raise UsageError(f"{path}: `policy` cannot be met: too few of its witnesses have a URL to send checkpoints to")
 
 
-def _read_policy(path: Path) -> Policy:
+def _read_policy(path: Path, name: str) -> Policy:
+    data = read_named(path, f"{path}: `policy`", name, MAX_POLICY_BYTES, "a policy")
     try:
-        return Policy.parse(path.read_bytes())
-    except OSError:
-        raise UsageError(f"{path}: the policy file cannot be read; `policy` in the configuration names it") from None
+        return Policy.parse(data)
     except FormatError as error:
-        raise UsageError(f"{path}: {error}") from None
+        raise UsageError(f"{resolve(path, name)}: {error}") from None

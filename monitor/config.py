@@ -19,19 +19,18 @@ from monitor.delivery import DeliverConfig, Recipient, read_recipients
 from monitor.kinds import Kind, parse_kind, parse_start, published_keys, require_names, require_vouchers
 from monitor.limits import AlarmLimits, ArchiveLimits
 from monitor.watchlist import ListedWatch, WatchConfig, read_watches
-from runtime.config import load, resolve
+from runtime.config import load, read_named, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
 from tlog.errors import FormatError
 from tlog.evidence import is_log_key
 from tlog.keys import KeyType, SignerKey, VerifierKey
-from tlog.policy import Policy
+from tlog.policy import MAX_POLICY_BYTES, Policy
 from tlog.text import is_key_name, parse_origin
 from tlog.trust import Trust
 
 OBSERVER_KEY_TYPES = frozenset({KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE_MLDSA44})
 LOG_KEY_TYPES = frozenset(KeyType) - {KeyType.COSIGNATURE_ED25519}
-MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witnesses
 MIN_INTERVAL = 0.05  # seconds: below it a test would only measure its own polling
 MIN_UNSERVED = 1.0  # seconds: less is a slow log, not one that withholds
 MAX_UNSERVED = 30 * 86_400.0
@@ -402,18 +401,11 @@ def _vkey(where: str, text: str, types: "frozenset[KeyType] | set[KeyType]") -> 
 
 
 def _read_policy(path: Path, where: str, name: str) -> Policy:
-    file = resolve(path, name)
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(MAX_POLICY_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot read {file}: {error.strerror}") from None
-    if len(data) > MAX_POLICY_BYTES:
-        raise UsageError(f"{where}: {file} is larger than {MAX_POLICY_BYTES} bytes: is it a policy?")
+    data = read_named(path, where, name, MAX_POLICY_BYTES, "a policy")
     try:
         return Policy.parse(data)
     except FormatError as error:
-        raise UsageError(f"{where}: {file}: {error}") from None
+        raise UsageError(f"{where}: {resolve(path, name)}: {error}") from None
 
 
 def _checked_url(where: str, url: str) -> str:

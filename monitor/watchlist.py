@@ -8,11 +8,10 @@ from typing import Literal
 import msgspec
 
 from monitor.watch import CertificateNames, Digests, JsonPath, ModulePaths, Pattern, Rule, Substring, Watch
-from runtime.config import resolve
+from runtime.config import check_label, read_named
 from runtime.errors import UsageError
 
 MAX_LIST_BYTES = 16 * 1024 * 1024  # a hundred thousand digests with the names of their files
-MAX_NAME = 64
 MAX_KEEP = 1_000_000
 
 _RULES = ("substring", "regex", "json_path", "x509_names", "module_paths", "digests")
@@ -53,8 +52,7 @@ def read_watches(path: Path, entries: Sequence[WatchConfig], kinds: Mapping[str,
     watches: dict[str, ListedWatch] = {}
     for number, entry in enumerate(entries, 1):
         where = f"{path}: [[watch]] number {number}"
-        if not 0 < len(entry.name) <= MAX_NAME or not entry.name.isprintable():
-            raise UsageError(f"{where}: `name` has between 1 and {MAX_NAME} characters, all of them printable")
+        check_label(where, entry.name)
         if entry.name in watches:
             raise UsageError(f"{where}: there is an earlier [[watch]] of this `name`")
         if not isinstance(entry.since, str) and entry.since < 0:
@@ -111,18 +109,8 @@ def _rule(path: Path, where: str, entry: WatchConfig, name: str) -> Rule:
             return CertificateNames.of(entry.x509_names)
         if entry.module_paths is not None:
             return ModulePaths.compile(entry.module_paths)
-        return Digests.parse(_read_list(path, f"{where}: `digests`", entry.digests or ""))
+        return Digests.parse(
+            read_named(path, f"{where}: `digests`", entry.digests or "", MAX_LIST_BYTES, "a list of digests")
+        )
     except ValueError as error:
         raise UsageError(f"{where}: `{name}`: {error}") from None
-
-
-def _read_list(path: Path, where: str, name: str) -> bytes:
-    file = resolve(path, name)
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(MAX_LIST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot read {file}: {error.strerror}") from None
-    if len(data) > MAX_LIST_BYTES:
-        raise UsageError(f"{where}: {file} is larger than {MAX_LIST_BYTES} bytes: is it a list of digests?")
-    return data

@@ -15,6 +15,7 @@ import msgspec
 from runtime.errors import UsageError
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024  # a witness of 10,000 logs writes 200 bytes about each
+MAX_LABEL = 64  # characters
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -37,6 +38,33 @@ def load(path: Path, type: type[T]) -> T:
 def resolve(config: Path, path: str) -> Path:
     """The absolute path of a file named in a configuration file."""
     return (config.absolute().parent / path).resolve()
+
+
+def check_label(where: str, label: str) -> None:
+    """Check the ``name`` of one of several tables, which people will read in lists.
+
+    Raises:
+        UsageError: it is empty, long, or cannot be printed; begins with ``where`` it stands.
+    """
+    if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
+        raise UsageError(f"{where}: `name` has between 1 and {MAX_LABEL} characters, all of them printable")
+
+
+def read_named(config: Path, where: str, name: str, cap: int, what: str) -> bytes:
+    """Read a file that a configuration names, of at most ``cap`` bytes.
+
+    Raises:
+        UsageError: it cannot be read, or is larger than ``what`` it should be; begins with ``where`` it is named.
+    """
+    file = resolve(config, name)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(cap + 1)
+    except OSError as error:
+        raise UsageError(f"{where}: cannot read {file}: {error.strerror}") from None
+    if len(data) > cap:
+        raise UsageError(f"{where}: {file} is larger than {cap} bytes: is it {what}?")
+    return data
 
 
 def _read_toml(path: Path) -> dict[str, object]:

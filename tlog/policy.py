@@ -33,6 +33,8 @@ NONE = "none"
 LOG_KEY_TYPES = frozenset(KeyType) - {KeyType.COSIGNATURE_ED25519}
 WITNESS_KEY_TYPES = frozenset({KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE_MLDSA44})
 
+MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witness lines; for whoever reads one from a file
+
 # SPEC: PO-2 The allowed octets are 0x09, 0x0A, 0x20-0x7E and 0x80-0xFF.
 _TEXT = re.compile(rb"[\t\n\x20-\x7e\x80-\xff]*")
 _ITEM = re.compile(rb"[\x21-\x7e\x80-\xff]+")

@@ -16,12 +16,11 @@ from monitor.delivery.output import Output
 from monitor.delivery.webhook import Webhook
 from monitor.notice import Topic
 from runtime.clock import Clock
-from runtime.config import resolve
+from runtime.config import check_label, resolve
 from runtime.errors import UsageError
 from tlog.errors import FormatError
 from tlog.text import decode_base64
 
-MAX_NAME = 64
 MAX_SECRET_BYTES = 4096
 MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64  # of a web hook's secret, as Standard Webhooks says
 MAX_HOOK_SECONDS = 3600.0
@@ -122,8 +121,7 @@ def read_recipients(path: Path, entries: Sequence[DeliverConfig]) -> tuple[Recip
     found: dict[str, Recipient] = {}
     for number, entry in enumerate(entries, 1):
         where = f"{path}: [[deliver]] number {number}"
-        if not 0 < len(entry.name) <= MAX_NAME or not entry.name.isprintable():
-            raise UsageError(f"{where}: `name` has between 1 and {MAX_NAME} characters, all of them printable")
+        check_label(where, entry.name)
         if entry.name in found:
             raise UsageError(f"{where}: there is an earlier [[deliver]] of this `name`")
         found[entry.name] = Recipient(entry.name, entry.type, _topics(where, entry), _how(path, where, entry))

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from runtime.errors import UsageError
 from tlog.errors import FormatError
 from tlog.keys import VerifierKey
-from tlog.policy import Policy
+from tlog.policy import MAX_POLICY_BYTES, Policy
 from tlog.trust import Trust
-
-MAX_POLICY_BYTES = 1024 * 1024  # hundreds of ML-DSA-44 witness lines
 
 
 def trust_from(vkeys: Sequence[str], origin: str | None, policy_file: str | None = None) -> Trust:

@@ -148,7 +148,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "one token twice": ({"submitter": f"[{TOKEN}, {TOKEN.replace('ci', 'cd')}]"}, "an earlier one with this token"),
     "nobody": ({"submitters_only": "true"}, "nobody could add"),
     "a negative rate": ({"adds_per_second": "-1"}, "`adds_per_second`"),
-    "no policy file": ({"policy": '"absent.txt"'}, "the policy file cannot be read"),
+    "no policy file": ({"policy": '"absent.txt"'}, "`policy`: cannot read"),
     "a policy that is none": ({"policy": '"log.key"'}, "policy line 1"),
 }
 
