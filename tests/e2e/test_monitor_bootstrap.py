@@ -34,8 +34,8 @@ async def test_a_late_monitor_begins_with_the_tree_that_others_vouch_for(tmp_pat
         async with running(first) as one:
             await asker.wait_for_size(one.url, 2048)
             async with running(late) as three:
-                waiting = await asker.wait_until(three.url, "alarms", lambda found: found)
-                assert {alarm["kind"] for alarm in waiting if alarm["kind"] == "not-begun"} == {"not-begun"}
+                # Others are raised too, and any of them may be the first.
+                await asker.wait_until(three.url, "alarms", lambda found: "not-begun" in {one["kind"] for one in found})
                 log.asked.clear()
                 async with running(second) as two:
                     await asker.wait_for_size(two.url, 2048)
