@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response
 from gossip.budget import Busy, Room
 from gossip.core import EvidenceShown, Log, MissingTile, OpeningShown, StatementShown, origin_id
 from gossip.core.ledger import timestamped
+from gossip.limits import SMALL_BYTES
 from gossip.messages import MAX_SIGNATURE_LINES
-from gossip.shell import SMALL_BYTES
 from monitor.archive import CLIENT
 from monitor.certificates import claim
 from monitor.core import Verdict, View, judge

@@ -15,6 +15,8 @@ from gossip.budget import BURST_BYTES, BYTES_PER_SECOND, ByteBudget, Room
 from gossip.canonical import unpack
 from gossip.core import Count, Effect, Event, Ignored, Rules, Tick, begin
 from gossip.envelope import MAX_ENVELOPE_BYTES, Envelope, peer_id, seal
+from gossip.limits import MAX_OUTSTANDING, MAX_UNREAD_BYTES, SMALL_BYTES
+from gossip.machine import GossipFailed
 from gossip.messages import (
     EvidenceBundle,
     GetConsistency,
@@ -27,21 +29,8 @@ from gossip.messages import (
     Unknown,
     format_message,
 )
-from gossip.shell import (
-    EXCHANGE_PATH,
-    MAX_OUTSTANDING,
-    MAX_UNREAD_BYTES,
-    MAX_WAIT_SECONDS,
-    MAX_WAITING_EVIDENCE,
-    MAX_WAITING_MESSAGES,
-    SMALL_BYTES,
-    Busy,
-    Gossip,
-    GossipFailed,
-    Peer,
-    Reply,
-    Unreachable,
-)
+from gossip.outbox import MAX_WAITING_EVIDENCE, MAX_WAITING_MESSAGES
+from gossip.shell import EXCHANGE_PATH, MAX_WAIT_SECONDS, Busy, Gossip, Peer, Reply, Unreachable
 from tests.fakes_log import signer
 from tlog.errors import FormatError, SignatureError, TlogError
 from tlog.keys import SignerKey
@@ -294,7 +283,7 @@ async def test_what_has_to_be_refused_raises(raw: Callable[[], bytes], error: ty
 async def test_the_machine_gets_its_ticks(autojump_clock: MockClock) -> None:
     network = Network()
     (a, _), (b, _) = node(network, "a"), node(network, "b")
-    a.state = replace(a.state, exchange_ms=0)
+    a._machine.state = replace(a.state, exchange_ms=0)
     async with running(a, b):
         await trio.sleep(100)
     # An exchange every 10 seconds, give or take a fifth, and each is one request.
@@ -305,7 +294,7 @@ async def test_a_tick_comes_earlier_when_an_event_makes_it_due(autojump_clock: M
     network = Network()
     (a, _), (b, _) = node(network, "a"), node(network, "b")
     async with running(a, b):
-        a.state = replace(a.state, exchange_ms=int(trio.current_time() * 1000) + 500)
+        a._machine.state = replace(a.state, exchange_ms=int(trio.current_time() * 1000) + 500)
         await a.dispatch(Tick())
         await trio.sleep(2)
     assert len(network.posts) == 1
@@ -314,7 +303,7 @@ async def test_a_tick_comes_earlier_when_an_event_makes_it_due(autojump_clock: M
 async def test_what_an_effect_brings_is_taken_into_account_first() -> None:
     b, host = node(Network(), "b")
     host.later = [Tick()]
-    b.state = replace(b.state, exchange_ms=0)
+    b._machine.state = replace(b.state, exchange_ms=0)
     await b.answer(request(Unknown(99), UNKNOWN_HEAD))
     assert host.wanted == [Count(Ignored.UNKNOWN_MESSAGE), Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
     assert b.state.exchange_ms > 0
@@ -451,7 +440,7 @@ async def test_what_waits_for_the_disk_is_not_cancelled(autojump_clock: MockCloc
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
             host.disk.set()
-    assert (b._durable, b._outboxes[A].take() != []) == (1, True)
+    assert (b._machine._durable, b._outboxes[A].take() != []) == (1, True)
 
 
 async def test_a_quiet_request_does_not_silence_what_comes_later(autojump_clock: MockClock) -> None:

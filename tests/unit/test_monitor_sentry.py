@@ -475,7 +475,7 @@ async def test_a_peer_with_the_same_frontier_lags_in_nothing(tmp_path: Path, moc
         other = Summary(1, 1, b"x" * 32, b"y" * 32, 0, 0, 0)
         company.overhear(PEER, [other], trio.current_time())
         assert company.facts(trio.current_time())[0].behind > 30
-        gossip.state = replace(gossip.state, summed=other)
+        gossip._machine.state = replace(gossip.state, summed=other)
         company.overhear(PEER, [other], trio.current_time())
         assert company.facts(trio.current_time())[0].behind == 0
 

@@ -1,0 +1,139 @@
+"""What waits to be sent to a peer, with room for so much: evidence first, then the rest, oldest first.
+
+A peer that is away for long costs no more memory than its outbox may hold. What is dropped then is what anti-entropy
+repeats, and never evidence for the sake of anything else.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import trio
+
+from gossip.canonical import Value, pack
+from gossip.envelope import MAX_ENVELOPE_BYTES
+from gossip.messages import EvidenceBundle, GetTile, Head, Known, Summary, format_message
+
+MAX_WAITING_MESSAGES = 512  # per peer; older ones are dropped first, and anti-entropy repeats what matters
+MAX_WAITING_EVIDENCE = 64  # per peer and apart from the rest: no flood of heads may displace a conviction
+MAX_BATCH_BYTES = MAX_ENVELOPE_BYTES - 256 * 1024  # one message is at most 200 kB, so this leaves room for the last one
+MAX_BATCH = 1024  # messages in one envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that waits to be sent; of those with one ``topic`` only the newest is worth sending."""
+
+    value: Value
+    size: int
+    topic: tuple[object, ...] | None
+    is_evidence: bool
+
+
+class Outbox:
+    """What waits for one peer: evidence first, then the rest, oldest first."""
+
+    def __init__(self) -> None:
+        self._evidence = _Queue(MAX_WAITING_EVIDENCE)
+        self._others = _Queue(MAX_WAITING_MESSAGES)
+        self._filled = trio.Event()
+        self._free = trio.Event()
+        self._free.set()
+        self._holders = 0
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Keep what comes now for an answer that is being made.
+
+        Sent in a request of its own instead, a SUMMARY would be answered by one that may go the same way, without end.
+        """
+        self._holders += 1
+        if self._free.is_set():
+            self._free = trio.Event()
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._free.set()
+
+    def put(self, message: Known) -> int:
+        """Add a message; return how many others had to go for it."""
+        value = format_message(message)
+        waiting = Waiting(value, len(pack(value)), _topic(message), isinstance(message, EvidenceBundle))
+        self._filled.set()
+        return self._queue_of(waiting).put(waiting)
+
+    def put_back(self, batch: Sequence[Waiting]) -> None:
+        """Return what could not be sent to its place, unless something newer has taken it or there is no room."""
+        for waiting in reversed(batch):
+            self._queue_of(waiting).put_back(waiting)
+        if self._evidence.items or self._others.items:
+            self._filled.set()
+
+    async def wait(self) -> None:
+        """Wait until there is something."""
+        await self._filled.wait()
+
+    async def wait_for_delivery(self) -> None:
+        """Wait until there is something that no answer will carry."""
+        while not self._filled.is_set() or not self._free.is_set():
+            await self._free.wait()
+            await self._filled.wait()
+
+    def release(self) -> None:
+        """Let whoever waits go on."""
+        self._filled.set()
+
+    def take(self) -> list[Waiting]:
+        """Take as much as one envelope holds."""
+        batch: list[Waiting] = []
+        size = 0
+        for queue in (self._evidence, self._others):
+            while queue.items and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+                batch.append(queue.items.popleft())
+                size += batch[-1].size
+        if self._filled.is_set() and not (self._evidence.items or self._others.items):
+            self._filled = trio.Event()
+        return batch
+
+    def _queue_of(self, waiting: Waiting) -> "_Queue":
+        return self._evidence if waiting.is_evidence else self._others
+
+
+class _Queue:
+    """Messages in order, with room for so many."""
+
+    def __init__(self, room: int) -> None:
+        self.items: deque[Waiting] = deque()
+        self._room = room
+
+    def put(self, waiting: Waiting) -> int:
+        for older in self._of_topic(waiting):
+            self.items.remove(older)
+        self.items.append(waiting)
+        if len(self.items) <= self._room:
+            return 0
+        self.items.popleft()
+        return 1
+
+    def put_back(self, waiting: Waiting) -> None:
+        if len(self.items) < self._room and not self._of_topic(waiting):
+            self.items.appendleft(waiting)
+
+    def _of_topic(self, waiting: Waiting) -> list[Waiting]:
+        return [one for one in self.items if waiting.topic is not None and one.topic == waiting.topic]
+
+
+def _topic(message: Known) -> tuple[object, ...] | None:
+    """Tell which earlier messages this one makes pointless."""
+    match message:
+        case Summary():
+            return ("summary",)
+        case Head(origin, _, status) if status == 1:
+            return ("head", origin)
+        case GetTile(origin, level, index, _):
+            return ("tile", origin, level, index)
+        case _:
+            return None
