@@ -6,12 +6,14 @@ proves it. What a mark rests on are the statements of the witnesses, wherever th
 newest that lies on the branch.
 
 A statement that is ahead of the branch waits until the branch has grown; one that lies beside it counts for nothing
-here, and convicts somebody elsewhere. What a witness signed in the future counts from when it was received.
+here, and convicts somebody elsewhere. What a witness signed in the future counts from when it was received first, and
+so does whatever it signed with an earlier time: it was stated before that. So no mark is ever ahead of our clock, and
+nobody makes a witness that is silent look heard by showing again what it signed.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -57,7 +59,8 @@ class WitnessSight:
     size: int | None
     """Of the newest head on our branch that it cosigned; None while there is none."""
     time: int | None
-    """Unix seconds: when it stated that head, by its clock or by ours when it arrived, whichever is earlier."""
+    """Unix seconds: when it stated that head, by its clock or by ours when it arrived, whichever is earlier; and not
+    later than what it signed with a later time arrived."""
     stated: int | None
     """Unix seconds of the newest statement it was heard to make, on our branch or not, by its own clock."""
     seen_ms: int | None
@@ -145,6 +148,9 @@ class _Place:
             return False
         if any(_same(statement, one) for one in self.waiting):
             return False
+        if self.newest is not None and statement.stated < self.newest.stated:
+            # It was stated before the newest was, and that had been by when it arrived.
+            statement = replace(statement, time=min(statement.time, self.newest.time))
         self.waiting = sorted([*self.waiting, statement], key=_order)
         del self.waiting[MAX_WAITING - 1 : -1]
         if self.newest is not None and not _is_newer(statement, self.newest):
@@ -305,7 +311,7 @@ class Marks:
             for statement in list(place.waiting):
                 on_branch = await self._lies_on_branch(origin, statement)
                 if on_branch is not None and place.judged(statement, on_branch):
-                    newest = statement
+                    newest = _after(newest or place.sight, statement)
             if newest is not None:
                 found.append((place, newest))
         return found
@@ -349,15 +355,21 @@ def _resumed(witness: PolicyWitness, sight: StoredSight | None) -> _Place:
 
 
 def _is_newer(one: StoredSight, other: StoredSight) -> bool:
-    """Tell whether a statement says more than another one of the same key.
+    """Tell whether a statement says more than another one of the same key: by the times that it signed.
 
-    What was signed in the future counts from when it was received, once: shown again, it is still that old.
+    By the times of their arrival a witness that is silent would be heard for ever: one would only have to show two
+    statements of the future in turn.
     """
     return not _same(one, other) and _order(one) > _order(other)
 
 
 def _order(one: StoredSight) -> tuple[int, int]:
-    return one.time, one.size
+    return one.stated, one.size
+
+
+def _after(earlier: StoredSight | None, later: StoredSight) -> StoredSight:
+    """Let a statement count from when an earlier one did, if our clock was set back between their arrivals."""
+    return later if earlier is None or earlier.time <= later.time else replace(later, time=earlier.time)
 
 
 def _same(one: StoredSight, other: StoredSight) -> bool:

@@ -216,7 +216,8 @@ def completeness(
     with naming(file):
         parsed = Completeness.parse(read_file(file, MAX_COMPLETENESS_BYTES))
         keys = trust.open(parsed.frontier).log_keys if vkeys else None
-    since, until = _recent(max_age)
+    # Without a limit no age is too much; but its time has to have come.
+    since, until = _recent(MAX_INTEGER if max_age is None else max_age)
     judged = judge(parsed, trust.policy, keys, liars)
 
     def check() -> Found:
@@ -225,7 +226,7 @@ def completeness(
             raise SignatureError("the frontier is of another log")
         if parsed.time > until:
             raise SignatureError("it states a time that has not come yet")
-        if parsed.time < (since or 0):
+        if max_age is not None and parsed.time < (since or 0):
             raise SignatureError(f"it is {(since or 0) - parsed.time} seconds too old")
         return Found("clients of this policy were shown nothing but this tree before the time, unless more lie")
 

@@ -308,12 +308,15 @@ def test_the_command_verifies_offline(sameview: Sameview, tmp_path: Path) -> Non
     assert sameview("verify", "completeness", file, "--policy", tmp_path / "policy").code == 2
 
 
-def test_the_command_takes_no_time_that_has_not_come(sameview: Sameview, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [(), ("--max-age", "600")])
+def test_the_command_takes_no_time_that_has_not_come(
+    sameview: Sameview, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
     later = SystemClock().now() + 3600
     (tmp_path / "policy").write_bytes(POLICY.format())
     file = tmp_path / "one.tlog-completeness"
     file.write_bytes(certificate(stated(W1, 20, later), stated(W2, 7, later), time=later).format())
-    ran = sameview("verify", "completeness", file, "--policy", tmp_path / "policy", "--max-age", "600")
+    ran = sameview("verify", "completeness", file, "--policy", tmp_path / "policy", *asked)
     assert (ran.code, "it states a time that has not come yet" in ran.out) == (1, True)
 
 

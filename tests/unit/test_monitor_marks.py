@@ -172,8 +172,80 @@ async def test_a_clock_an_hour_ahead_counts_from_when_it_was_heard_and_is_an_ala
         assert not one.monitor.marks.take(ID, open_checkpoint(note, KEYS), one.clock.now())
         await hear(one, log, W2, START + 30)
         assert (await settled(one)).time == START  # shown again, it is as old as it was
-        mark = await hear(one, log, W1, START + 50)  # the clock was set
-        assert (sight(mark, "w1").time, mark.time) == (START + 50, START + 30)
+        mark = await hear(one, log, W1, START + 50)  # the clock was set: by what it signed, this was stated before
+        assert (sight(mark, "w1").time, mark.time) == (START, START)
+        one.clock.advance(3600)
+        mark = await hear(one, log, W1, START + 3650)  # now it says more than it said
+        assert (sight(mark, "w1").time, mark.time) == (START + 3650, START + 30)
+
+
+async def test_what_was_signed_in_the_future_and_is_shown_in_turn_makes_nobody_heard(tmp_path: Path) -> None:
+    """Somebody holds cosignatures of a witness that is silent, and shows one after the other again and again."""
+    log = grown(5)
+    log.publish(time=START - 100)
+    async with watching(tmp_path, log) as one:
+        await one.poll()
+        await hear(one, log, W1, START + 3600)
+        one.clock.advance(5)
+        await hear(one, log, W1, START + 3601)
+        await hear(one, log, W2, START)
+        before = await settled(one)
+        assert (sight(before, "w1").time, before.time) == (START + 5, START)
+        for stated in (3600, 3601) * 3:
+            one.clock.advance(60)
+            await hear(one, log, W2, one.clock.now())
+            mark = await hear(one, log, W1, START + stated)
+            assert (sight(mark, "w1").time, mark.time) == (START + 5, START + 5)
+
+
+async def test_a_tree_that_is_reached_late_counts_from_when_what_was_signed_after_it_arrived(tmp_path: Path) -> None:
+    log = grown(5)
+    log.publish(time=START - 100)
+    async with watching(tmp_path, log) as one:
+        await one.poll()
+        log.add(4)
+        for stated, size in ((3600, 9), (3500, 7)):  # the branch gets to the second one first
+            note = log.sign(size, [W1], time=START + stated)
+            assert one.monitor.marks.take(ID, open_checkpoint(note, KEYS), one.clock.now()) is (size == 9)
+            one.clock.advance(60)
+        log.publish(8, [W2, W3], time=START)
+        await one.poll()
+        mark = await settled(one)
+        assert (sight(mark, "w1").size, sight(mark, "w1").time) == (7, START)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_statement_counts_from_its_signed_time_or_from_the_first_proof_that_it_was_made(
+    tmp_path: Path, seed: int
+) -> None:
+    """Against the definition, with statements of the past and the future in any order, each shown several times."""
+    chance = random.Random(seed)
+    log = grown(5)
+    log.publish(time=START - 1000)
+    arrived: dict[int, int] = {START - 1000: START}
+    async with watching(tmp_path, log) as one:
+        await one.poll()
+        await settled(one)
+        for _ in range(60):
+            one.clock.advance(chance.randint(0, 20))
+            stated = chance.choice((*arrived, one.clock.now() + chance.randint(-300, 300)))
+            arrived.setdefault(stated, one.clock.now())
+            mark = await hear(one, log, W1, stated)
+            counts = [min(time, *(when for other, when in arrived.items() if other >= time)) for time in arrived]
+            assert sight(mark, "w1").time == max(counts) <= one.clock.now()
+
+
+async def test_a_monitor_whose_clock_is_set_back_claims_no_less(tmp_path: Path) -> None:
+    log = grown(5)
+    log.publish(time=START - 100)
+    async with watching(tmp_path, log) as one:
+        await one.poll()
+        await hear(one, log, W1, START + 100)
+        before = await hear(one, log, W2, START + 100)
+        one.clock.advance(-50)
+        await hear(one, log, W1, START + 110)
+        mark = await hear(one, log, W2, START + 110)
+        assert (before.time, mark.time, sight(mark, "w1").stated) == (START, START, START + 110)
 
 
 async def test_a_cosignature_without_a_time_states_nothing(tmp_path: Path) -> None:
