@@ -7,6 +7,9 @@ holds has said nothing. What counts is written down as a view, which anybody can
 Monitors learn which checkpoint is asked about and from which address; the order is random, and nothing else tells
 clients apart. Checkpoint and opening carry only signatures that the policy names: a log cannot mark a client by a line
 of its own making.
+
+Up to when a monitor says that its view is complete is told too, and nothing rests on it: that is its word, until
+somebody fetches its certificate and verifies that.
 """
 
 import json
@@ -15,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import click
 import msgspec
@@ -25,6 +29,7 @@ from runtime.clock import Clock, SystemClock
 from runtime.errors import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, UsageError
 from runtime.files import replace_file
 from runtime.foreground import run_foreground
+from runtime.wording import counted, utc
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, SignatureError, TlogError
 from tlog.evidence import (
@@ -42,7 +47,7 @@ from tlog.opening import TruncatedProof
 from tlog.policy import Policy, printable
 from tlog.proofs import fold
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
-from tlog.text import encode_base64, parse_hash
+from tlog.text import MAX_INTEGER, encode_base64, parse_hash
 from tlog.tied import MAX_HASHES
 from tlog.view import MAX_ANSWERS, Answer, JudgedView, View, judge, judge_answer
 
@@ -58,6 +63,16 @@ VERDICTS = frozenset({"same", "prefix", "ahead", "fork", "unknown-origin", "stal
 LATER = frozenset({429, 502, 503, 504})
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """A completeness watermark: nobody was shown anything else before ``time``, unless more than ``liars`` lie."""
+
+    time: _Number
+    liars: _Number
+
+
 class _Reply(msgspec.Struct, frozen=True):
     """What a monitor answers, as specs/openapi/monitor.yaml describes it."""
 
@@ -65,6 +80,7 @@ class _Reply(msgspec.Struct, frozen=True):
     frontier: str | None = None
     proof: list[str] = []
     evidence: list[str] = []
+    watermark: Complete | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,8 @@ class Heard:
     answer: Answer | None = None
     proven: Proven | None = None
     problem: str | None = None
+    complete: Complete | None = None
+    """Its watermark, by its own word; None if it named none, or one of a time that has not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +247,7 @@ async def _ask(client: Client, question: Question, heard: Heard, times: tuple[in
         heard.problem = "its answer is not that of a monitor"
         return None
     heard.said, heard.problem = reply.verdict, None
+    heard.complete = reply.watermark if reply.watermark is not None and reply.watermark.time <= times[1] else None
     await _verify(client, question, heard, reply, answer, times)
     return AGAIN_SECONDS if reply.verdict in ("ahead", "stale") and heard.proven is None else None
 
@@ -349,7 +368,15 @@ def _document(outcome: Outcome, files: Mapping[str, str]) -> dict[str, object]:
         "agreeing": list(judged.agreeing),
         "as_of": judged.as_of,
         "evidence": None if proven is None else proven.conviction.id.hex(),
-        "monitors": [{"url": one.url, "said": one.said, "problem": one.problem} for one in outcome.heard],
+        "monitors": [
+            {
+                "url": one.url,
+                "said": one.said,
+                "problem": one.problem,
+                "watermark": None if one.complete is None else msgspec.to_builtins(one.complete),
+            }
+            for one in outcome.heard
+        ],
         "files": dict(files),
     }
 
@@ -359,7 +386,7 @@ def _lines(outcome: Outcome, files: Mapping[str, str]) -> list[str]:
     if outcome.proven is not None:
         conviction = outcome.proven.conviction
         lines.append(f"  evidence: {conviction.type.value} against {conviction.accused.name}, {conviction.id.hex()}")
-    lines += [f"  {one.url}: {one.said}{_not_counted(one)}" for one in outcome.heard]
+    lines += [f"  {one.url}: {one.said}{_not_counted(one)}{_complete(one)}" for one in outcome.heard]
     if outcome.judged.agreeing:
         lines.append(f"  agreeing: {', '.join(outcome.judged.agreeing)}")
     return [*lines, *(f"  {name}: {path}" for name, path in files.items())]
@@ -367,3 +394,10 @@ def _lines(outcome: Outcome, files: Mapping[str, str]) -> list[str]:
 
 def _not_counted(heard: Heard) -> str:
     return "" if heard.problem is None else f", not counted: {heard.problem}"
+
+
+def _complete(heard: Heard) -> str:
+    if heard.complete is None:
+        return ""
+    liars = counted(heard.complete.liars, "witness lies", "witnesses lie")
+    return f"; complete up to {utc(heard.complete.time * 1000)}, it says, unless more than {liars}"

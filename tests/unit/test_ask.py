@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runtime.clock import SystemClock
+from runtime.wording import utc
 from sameview.ask import MAX_ANSWER_BYTES, Outcome, Question, ask_all, monitors_of, question_about, question_with
 from tests.commands import Sameview
 from tests.forks import Tree, leaves, signed
@@ -130,6 +131,8 @@ async def test_all_that_monitors_learn_is_the_checkpoint() -> None:
         (says("same", OBSERVERS[1], 20, frontier="\ud800"), "its answer is not that of a monitor"),
         (says("same", OBSERVERS[1], 20, proof=["A"]), "its answer is not that of a monitor"),
         (says("same", OBSERVERS[1], 20, proof=["A"] * 65), "its answer is not that of a monitor"),
+        (says("same", OBSERVERS[1], 20, watermark=NOW), "its answer is not that of a monitor"),
+        (says("same", OBSERVERS[1], 20, watermark={"time": -1, "liars": 0}), "its answer is not that of a monitor"),
         (says("nonsense", OBSERVERS[1], 20), "its answer is not that of a monitor"),
         (b'{"verdict":"\xcd"}', "its answer is not that of a monitor"),
         (b"", "its answer is not that of a monitor"),
@@ -233,6 +236,26 @@ async def test_the_command_asks_verifies_and_writes_the_view_down(sameview: Same
         "verify", "view", tmp_path / "said.tlog-view", "--policy", tmp_path / "policy", "--max-age", 600
     )
     assert verified.code == 0
+
+
+async def test_the_command_tells_up_to_when_monitors_say_that_they_see_everything(
+    sameview: Sameview, tmp_path: Path
+) -> None:
+    now = SystemClock().now()
+    marks = [{"time": NOW, "liars": 1}, None, {"time": now + 3600, "liars": 0}]
+    heads = zip(OBSERVERS, marks, strict=True)
+    answers = [says("same", observer, 20, time=now, watermark=mark) for observer, mark in heads]
+    (tmp_path / "checkpoint").write_bytes(ASKED.raw)
+    async with running(*[Monitor([answer]) for answer in answers]) as urls:
+        (tmp_path / "policy").write_bytes(policy(urls).format())
+        asked = ("ask", tmp_path / "checkpoint", "--policy", tmp_path / "policy")
+        told = await trio.to_thread.run_sync(partial(sameview, *asked))
+        document = (await trio.to_thread.run_sync(partial(sameview, *asked, "--json"))).document
+    said = f"same; complete up to {utc(NOW * 1000)}, it says, unless more than 1 witness lies"
+    assert told.out.splitlines()[1:4] == [f"  {urls[0]}: {said}", f"  {urls[1]}: same", f"  {urls[2]}: same"]
+    listed = document["monitors"]
+    assert isinstance(listed, list)
+    assert [one["watermark"] for one in listed] == [marks[0], None, None]
 
 
 async def test_the_command_writes_evidence_beside_the_view(sameview: Sameview, tmp_path: Path) -> None:
