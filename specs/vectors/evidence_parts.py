@@ -1,6 +1,6 @@
-"""What the vectors of specs/evidence.md are made of: keys, policies, two trees, and heads signed at will."""
+"""What the vectors of specs/evidence.md are made of: keys, policies, two trees, heads signed at will, good bundles."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurve, derive_private_key
@@ -9,11 +9,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.forks import CertificateLogKey, Tree, leaves
 from tlog.checkpoint import Checkpoint
-from tlog.evidence import Evidence, EvidenceType
+from tlog.evidence import Evidence, EvidenceType, Opening, Openings, non_consistent, openings, quorum_split, same_size
 from tlog.evidence.bundle import Proof
-from tlog.hashing import TreeHead
+from tlog.hashing import TreeHead, leaf_hash
 from tlog.keys import KeyType, SignerKey, VerifierKey
 from tlog.note import Note, SignatureLine, message_to_sign, signature_line
+from tlog.policy import Policy
+from tlog.proofs import prove_inclusion
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 ORIGIN = "log.example/one"
@@ -89,6 +91,7 @@ POLICIES = {
     ),
 }
 
+LOW, HIGH = sorted((leaf_hash(b"one root"), leaf_hash(b"another root")))
 MAIN = Tree(leaves(101))
 FORK = Tree(leaves(70, "fork", common=40))
 
@@ -121,7 +124,7 @@ class Signatures:
 
 
 class Maker:
-    """Signs heads for those who put vectors together."""
+    """Signs heads, and makes bundles that convict, for those who put vectors together."""
 
     def __init__(self, signatures: Signatures) -> None:
         self._signatures = signatures
@@ -157,6 +160,53 @@ class Maker:
         """A head of the fork."""
         return self.head(FORK.head(size), *(keys or (LOG,)), time=time, origin=origin)
 
+    def same_size(self) -> bytes:
+        """A bundle against the log, of the smallest kind."""
+        return same_size(self.main(60), self.fork(60)).format()
+
+    def non_consistent(self) -> bytes:
+        """A bundle against the log that needs a consistency proof."""
+        return non_consistent(self.fork(70), self.main(101), MAIN.read).format()
+
+    def openings(self, level: int = 2) -> Evidence:
+        """A bundle against the log that shows what one place holds in two trees."""
+        one, other = self.main(101), self.fork(70)
+        return openings(one, opening_of(MAIN, 50, 101), other, opening_of(FORK, 50, 70), 50, level)
+
+    def quorum_split(self) -> bytes:
+        """A bundle that names the witnesses on both sides."""
+        one, other = self.fork(70, LOG, W1, W2), self.main(101, LOG, W2, W3)
+        return quorum_split(one, other, Policy.parse(POLICY.encode()), MAIN.read).format()
+
+    def roots(self, *keys: AnyKey, size: int = 60, time: int = TIME, origin: str = ORIGIN) -> bytes:
+        """A size with two roots of no tree: the type needs none."""
+        return pair_of(EvidenceType.SAME_SIZE, *self.heads(*keys, size=size, time=time, origin=origin))
+
+    def heads(
+        self,
+        *keys: AnyKey,
+        size: int = 60,
+        time: int = TIME,
+        origin: str = ORIGIN,
+        extensions: tuple[bytes, ...] = (),
+    ) -> tuple[SignedCheckpoint, SignedCheckpoint]:
+        """Two heads of one size, in the order of their roots."""
+        one, other = (
+            self.head(TreeHead(size, root), *(keys or (LOG,)), time=time, origin=origin, extensions=extensions)
+            for root in (LOW, HIGH)
+        )
+        return one, other
+
+    def opened(self, small: int, large: int, index: int) -> tuple[SignedCheckpoint, SignedCheckpoint, Openings]:
+        """One leaf of the fork and of the main tree, the heads in their order."""
+        trees = {self.fork(small): FORK, self.main(large): MAIN}
+        first, second = ascending(*trees)
+        openings = [
+            Opening(trees[head].rows[0][index], tuple(prove_inclusion(index, head.size, trees[head].read)))
+            for head in (first, second)
+        ]
+        return first, second, Openings(0, index, *openings)
+
 
 def ascending(one: SignedCheckpoint, other: SignedCheckpoint) -> tuple[SignedCheckpoint, SignedCheckpoint]:
     """Order two heads by size and root."""
@@ -173,3 +223,25 @@ def replaced(bundle: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
     if old not in bundle:
         raise AssertionError("nothing to replace")
     return bundle.replace(old, new, count)
+
+
+def opening_of(tree: Tree, index: int, size: int) -> Opening:
+    """A leaf of a tree of that size, with its path."""
+    return Opening(tree.rows[0][index], tuple(prove_inclusion(index, size, tree.read)))
+
+
+def with_lines(head: SignedCheckpoint, *lines: SignatureLine, first: bool = False) -> SignedCheckpoint:
+    """The same head with more lines under it, which nobody verified."""
+    signatures = (*lines, *head.note.signatures) if first else (*head.note.signatures, *lines)
+    return replace(head, note=replace(head.note, signatures=signatures))
+
+
+def flipped(line: SignatureLine) -> SignatureLine:
+    """The line with a bit flipped: it does not verify."""
+    return replace(line, body=bytes([line.body[0] ^ 1]) + line.body[1:])
+
+
+def sloppy(text: bytes) -> bytes:
+    """Set a bit behind the last one that counts of base64 that ends with one "=": the same bytes to lax decoders."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return text[:-2] + bytes([alphabet[alphabet.index(text[-2]) + 1]]) + b"="
