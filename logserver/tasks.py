@@ -171,7 +171,8 @@ class Publisher:
             return Vain(HELD, QUORUM_MISSED)
         if not self._is_cosigned(chosen):
             self._note_trouble(QUORUM_MISSED)
-        await self._history.record(chosen, self._clock.now(), self._by)
+        # Not the clock's time, which somebody may have set back: who asks for what is new since then would miss this.
+        await self._history.record(chosen, statement.value.time, self._by)
         return chosen
 
     def _is_cosigned(self, checkpoint: SignedCheckpoint) -> bool:
@@ -194,7 +195,8 @@ class Publisher:
                 return stated
             case ClockBehind(seconds):
                 # Entries are still admitted; what was signed stays public. It passes when the clock catches up.
-                return Vain(CLOCK_BEHIND, f"the clock is {seconds} seconds behind the last signature: set it right")
+                why = f"the clock is {seconds} seconds behind the last signature: set it right, or if it is, wait"
+                return Vain(CLOCK_BEHIND, why)
             case Inconsistent(reason) | Malformed(reason):
                 raise HistoryBroken(f"the tree on disk does not extend the one that was signed: {reason}")
             case Stale():

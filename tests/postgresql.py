@@ -35,11 +35,11 @@ def server_url() -> str:
 async def new_database(server: str) -> AsyncIterator[str]:
     """The URL of an empty database of that server, which is dropped afterwards."""
     name = f"sameview_test_{secrets.token_hex(8)}"
-    await _execute(server, f"CREATE DATABASE {name}")
+    await execute(server, f"CREATE DATABASE {name}")
     try:
         yield _url_of(server, name)
     finally:
-        await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
@@ -63,7 +63,8 @@ def _url_of(server: str, name: str) -> str:
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
-async def _execute(server: str, statement: str) -> None:
+async def execute(server: str, statement: str) -> None:
+    """Let a database do this."""
     with trio.CancelScope(shield=True):
         await trio.to_thread.run_sync(partial(asyncio.run, _statement(server, statement)))
 

@@ -173,6 +173,20 @@ async def test_of_one_size_the_note_that_was_published_last_is_kept(tmp_path: Pa
         assert (only["time"], {one["time"] for one in only["signatures"]}) == (NOW + 60, {None, NOW + 60})
 
 
+async def test_who_asks_for_what_is_new_since_a_time_misses_nothing_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    clock = FakeClock(NOW)
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS, clock=clock) as opened, served(opened.app.app()) as asked:
+        for step in (0, -10, 3600, -10):
+            clock.advance(step)
+            await opened.add(b"after a step to %d" % clock.now())
+            await opened.publisher.publish()
+        document = json.loads((await asked.get("/v1/checkpoints")).body)
+        times = [one["time"] for one in document["checkpoints"]]
+        assert times == [NOW, NOW, NOW + 3590, NOW + 3590]
+        assert (await sizes(asked, f"?since={times[2]}"))[0] == [3, 4]
+
+
 async def test_nothing_is_forgotten_unless_it_is_configured(tmp_path: Path) -> None:
     clock = FakeClock(NOW)
     await make_log(tmp_path, ORIGIN)

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,8 +38,11 @@ def configure(directory: Path, policy: Policy | None = None, more: str = "", key
     (directory / "log.toml").write_text(f'origin = "{key.name}"\n{CONFIG}{more}')
 
 
-def command(directory: Path, verb: str) -> list[str]:
-    return [sys.executable, "-m", "sameview", "log", verb, "--config", str(directory / "log.toml")]
+SAMEVIEW = (sys.executable, "-m", "sameview")
+
+
+def command(directory: Path, verb: str, program: Sequence[str] = SAMEVIEW) -> list[str]:
+    return [*program, "log", verb, "--config", str(directory / "log.toml")]
 
 
 async def init(directory: Path) -> None:
@@ -47,11 +50,11 @@ async def init(directory: Path) -> None:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[tuple[str, trio.Process]]:
+async def running(directory: Path, program: Sequence[str] = SAMEVIEW) -> AsyncIterator[tuple[str, trio.Process]]:
     """Serve the log; its URL and process. It is killed on the way out if it still runs."""
     with (directory / "log.log").open("ab") as log:
         process = await trio.lowlevel.open_process(
-            command(directory, "serve"), cwd=ROOT, stdout=subprocess.PIPE, stderr=log
+            command(directory, "serve", program), cwd=ROOT, stdout=subprocess.PIPE, stderr=log
         )
     try:
         with trio.fail_after(SECONDS):

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import trio
 
 from runtime.client import Client, FetchError
 from sameview.fsck import check
-from tests.e2e.log_process import KEY, command, configure, init, running
+from tests.e2e.log_process import KEY, SAMEVIEW, command, configure, init, running
 from tests.keys import witness_key
 from tests.rfc6962 import ReferenceTree
 from tests.served import served
@@ -43,9 +43,11 @@ async def test_a_log_that_is_killed_under_load_keeps_what_it_promised(tmp_path: 
     assert len(witness.checkpoints) >= LIVES
 
 
-async def check_promises(directory: Path, acknowledged: dict[bytes, int], witness: ScriptedWitness) -> None:
+async def check_promises(
+    directory: Path, acknowledged: dict[bytes, int], witness: ScriptedWitness, program: Sequence[str] = SAMEVIEW
+) -> None:
     """Start the log once more, and compare all it has with what it promised and with what its witness saw."""
-    published = await wait_published(directory, acknowledged)
+    published = await wait_published(directory, acknowledged, program)
     entries = stored_entries(directory, published.size)
     # Every acknowledged entry stands at the index it was given.
     assert {entry: index for entry, index in acknowledged.items() if entries[index] != entry} == {}
@@ -77,9 +79,11 @@ async def live(directory: Path, acknowledged: dict[bytes, int], names: Iterator[
             nursery.start_soon(fill)
 
 
-async def wait_published(directory: Path, acknowledged: dict[bytes, int]) -> SignedCheckpoint:
+async def wait_published(
+    directory: Path, acknowledged: dict[bytes, int], program: Sequence[str] = SAMEVIEW
+) -> SignedCheckpoint:
     """Start once more, wait for a checkpoint that covers all promises, and end in peace."""
-    async with running(directory) as (url, process), Client() as client:
+    async with running(directory, program) as (url, process), Client() as client:
         while True:
             answer = await client.fetch("GET", f"{url}/checkpoint", cap=100_000, seconds=30)
             opened = open_checkpoint(answer.body, [KEY.verifier_key]) if answer.status == 200 else None

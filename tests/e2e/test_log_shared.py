@@ -3,7 +3,8 @@
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,7 +19,7 @@ from sameview.fsck import check
 from tests.e2e.log_process import KEY, ORIGIN, SECONDS, command, init, running
 from tests.keys import witness_key
 from tests.objects import S3Server
-from tests.postgresql import new_database, server_url
+from tests.postgresql import execute, new_database, server_url
 from tests.rfc6962 import ReferenceTree
 from tests.served import served
 from tests.witnesses import ScriptedWitness, cosign, policy_of
@@ -97,6 +98,11 @@ async def test_three_processes_serve_one_log_whoever_of_them_is_killed(shared: S
     chance = random.Random(SEED)
     for _ in range(-(-KILLS // PROCESSES)):
         await live(shared, chance)
+    await check_promises(shared)
+
+
+async def check_promises(shared: Shared) -> None:
+    """Let three processes publish all that was acknowledged, and compare it with what was promised and seen."""
     size = await wait_covered(shared)
     entries = shared.entries(size)
     # Every acknowledged entry stands at the index it was given, whichever process gave it.
@@ -168,6 +174,47 @@ async def wait_proof(client: Client, url: str, index: int) -> int:
             answer = await client.fetch("GET", f"{url}/v1/proofs/entry/{index}?wait=10", cap=100_000, seconds=30)
             if answer.status != 404:
                 return answer.status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", ["s3"], indirect=True)
+async def test_the_database_s_clock_may_be_set_and_one_at_a_time_publishes(shared: Shared) -> None:
+    """The lease ends by that clock: set ahead, others may take it; set back, it looks as if it never ended."""
+    set_clock = await settable_clock(shared)
+    async with serving(shared) as nodes, Client() as client, trio.open_nursery() as nursery:
+        for url, _ in nodes:
+            nursery.start_soon(fill, shared, client, url)
+        for seconds in (3600, 3590, 0):
+            await set_clock(seconds)
+            entry = b"while it is %d s wrong: %d" % (seconds, next(shared.names))
+            answer = await client.fetch("POST", f"{nodes[0][0]}/add", body=entry, cap=100, seconds=30)
+            shared.acknowledge(entry, int(answer.body))
+            assert await wait_proof(client, nodes[1][0], int(answer.body)) == 200
+            await shared.wait_acknowledged(50)
+        nursery.cancel_scope.cancel()
+    await check_promises(shared)
+
+
+async def settable_clock(shared: Shared) -> Callable[[int], Awaitable[None]]:
+    """Put a clock that can be set before the database's own; every connection made from now on finds it first."""
+    url: str = tomllib.loads((shared.directory / "log.toml").read_text())["database"]
+    name = url.rpartition("/")[2]
+
+    async def run(*statements: str) -> None:
+        for statement in statements:
+            await execute(url, statement)
+
+    async def set_clock(seconds: int) -> None:
+        await run(f"UPDATE stepped.clock SET wrong = make_interval(secs => {seconds})")
+
+    await run(
+        "CREATE SCHEMA stepped",
+        "CREATE TABLE stepped.clock AS SELECT make_interval(secs => 0) AS wrong",
+        "CREATE FUNCTION stepped.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS "
+        "'SELECT pg_catalog.clock_timestamp() + wrong FROM stepped.clock'",
+        f"ALTER DATABASE {name} SET search_path = public, stepped, pg_catalog",
+    )
+    return set_clock
 
 
 async def test_the_lease_moves_when_its_holder_is_stopped_and_it_cannot_publish_when_it_wakes(shared: Shared) -> None:
