@@ -5,7 +5,9 @@ Standard output carries one line of JSON, when the daemon serves and not before:
     {"event":"ready","role":"witness","url":"http://127.0.0.1:8081","vkey":"…","operator_url":"http://127.0.0.1:8091"}
 
 Everything else goes to standard error. SIGTERM or SIGINT begins to drain: listeners close, what was asked is answered,
-the daemon exits with 0. A second signal, or ``DRAIN_SECONDS``, ends the waiting; nothing durable depends on it.
+the daemon exits with 0. A second signal, or ``DRAIN_SECONDS``, ends the waiting; nothing durable depends on it, nor on
+what is still under way then: a storage that hangs may keep a thread for longer than anybody waits, so ``STOP_SECONDS``
+later the process is gone, whatever it was doing, just as if it had been killed.
 
 ``run_daemon`` runs anything that can drain. ``serve_node`` is what a node gives to it: one application, one for the
 operator, and tasks that run beside them.
@@ -13,9 +15,11 @@ operator, and tasks that run beside them.
 
 import gc
 import json
+import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
@@ -34,6 +38,7 @@ from runtime.server import open_listener, serve, url_of
 from tlog.errors import TlogError
 
 DRAIN_SECONDS = 30.0  # what supervisors commonly wait between SIGTERM and SIGKILL, or less; requests end well before
+STOP_SECONDS = 8.0  # to end what runs beside the servers and to close the state; both together are what systemd gives
 SWITCH_SECONDS = 0.0005  # the database's threads hand over ten times as often as by default: twice the throughput
 MANY_FILES = 65_536  # a monitor has a few files open for each log, and a connection
 
@@ -103,6 +108,7 @@ async def serve_node(
                     await servers.start(partial(serve, opened.operator_app, [operator], drain=drain))
                 operator_url = None if operator is None else url_of(operator)
                 task_status.started(Ready(url_of(public), opened.vkey, operator_url))
+            _end_within(STOP_SECONDS)
             tasks.cancel_scope.cancel()
 
 
@@ -142,7 +148,21 @@ async def _drain_on_signal(
         with trio.move_on_after(DRAIN_SECONDS):
             await anext(signals)
         _log.warning("stopped before everything had drained")
+    _end_within(STOP_SECONDS)
     everything.cancel()
+
+
+def _end_within(seconds: float) -> None:
+    """See to it that the process ends, also if a thread of it never comes back: no program can take one away."""
+    timer = threading.Timer(seconds, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    _log.warning("stopped although something did not answer: nothing that was promised depends on it")
+    sys.stderr.flush()
+    os._exit(HOLDS)
 
 
 def _announce(role: str, ready: Ready) -> None:

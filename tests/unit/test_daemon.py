@@ -235,6 +235,35 @@ def test_a_second_signal_ends_the_draining() -> None:
         assert "stopped before everything had drained" in log
 
 
+HANGING = """
+    import runtime.daemon, time
+    runtime.daemon.DRAIN_SECONDS = runtime.daemon.STOP_SECONDS = 0.1
+
+    async def hang():
+        await trio.to_thread.run_sync(time.sleep, 1000)
+
+    async def draining(drain, *, task_status):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang)
+            task_status.started(Ready("http://127.0.0.1:1", "vkey"))
+
+    @asynccontextmanager
+    async def node():
+        yield Node("vkey", app, app, (hang,))
+
+    sys.exit(run_daemon("test", {what}))
+"""
+
+
+@pytest.mark.parametrize("what", ["draining", 'partial(serve_node, node(), "127.0.0.1:0", None)'])
+def test_what_never_answers_does_not_keep_a_daemon_from_ending(what: str) -> None:
+    with daemon(HANGING.format(what=what)) as process:
+        assert ready(process)["event"] == "ready"
+        process.terminate()
+        code, _, log = ended(process)
+        assert (code, "stopped although something did not answer" in log) == (0, True)
+
+
 def test_once_it_serves_the_interpreter_is_tuned_for_serving() -> None:
     with daemon("""
         import gc
