@@ -19,7 +19,7 @@ from monitor.alarms.book import Alarms
 from monitor.alarms.core import Key
 from monitor.alarms.kinds import NOT_BEGUN, WRONG_TILE
 from monitor.allowance import Allowance
-from monitor.app import monitor_app
+from monitor.app import monitor_app, reading_routes
 from monitor.archive import Archive
 from monitor.arithmetic import explain
 from monitor.audit import Audit
@@ -340,7 +340,13 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
     return Node(
         vkey=monitor.observer.vkey.format(),
         app=monitor_app(settings.name, monitor, views, parts.world.clock, visitors, records, readers),
-        operator_app=operator_app(parts.metrics, problems, parts.matching.store, parts.courier),
+        operator_app=operator_app(
+            parts.metrics,
+            problems,
+            parts.matching.store,
+            parts.courier,
+            reading_routes(settings.name, monitor, views, parts.world.clock, readers, records, parts.matching),
+        ),
         tasks=(
             partial(
                 watch,

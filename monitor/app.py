@@ -17,6 +17,7 @@ from gossip.shell import ENVELOPE_TYPE, EXCHANGE_PATH, Busy
 from monitor.certificates import completeness_routes
 from monitor.doors import OPEN, Doors, announced
 from monitor.node import Monitor
+from monitor.page.overview import Watching
 from monitor.page.web import READERS, Reading
 from monitor.records import Records
 from monitor.views import Document, Views
@@ -47,6 +48,29 @@ def monitor_app(
     """
     doors = Doors(monitor, clock, Visitors() if visitors is None else visitors)
     readers = Visitors(*READERS) if readers is None else readers
+    app = Starlette(
+        routes=[
+            Route(EXCHANGE_PATH, partial(_exchange, monitor), methods=["POST"]),
+            Route("/v1/ask", doors.ask, methods=["POST"]),
+            Route("/v1/submit", doors.submit, methods=["POST"]),
+            Route("/v1/evidence", doors.evidence, methods=["POST"]),
+            *reading_routes(name, monitor, views, clock, readers, records),
+        ]
+    )
+    app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
+    return app
+
+
+def reading_routes(
+    name: str,
+    monitor: Monitor,
+    views: Views,
+    clock: Clock,
+    readers: Visitors,
+    records: Records | None,
+    watching: Watching | None = None,
+) -> list[Route]:
+    """Everything that can be read, as documents and as pages; with what watches found if ``watching`` is given."""
 
     def reading(path: str, endpoint: Endpoint) -> Route:
         return Route(path, readers.within(endpoint), methods=["GET"])
@@ -58,23 +82,15 @@ def monitor_app(
         "testimony": views.testimony,
         "peers": views.peer_list,
     }
-    app = Starlette(
-        routes=[
-            Route(EXCHANGE_PATH, partial(_exchange, monitor), methods=["POST"]),
-            Route("/v1/ask", doors.ask, methods=["POST"]),
-            Route("/v1/submit", doors.submit, methods=["POST"]),
-            Route("/v1/evidence", doors.evidence, methods=["POST"]),
-            reading("/v1/evidence", partial(_evidence, views)),
-            reading("/v1/distrust", partial(_distrust, views)),
-            *(reading(f"/v1/{key}", partial(_list, key, show)) for key, show in lists.items()),
-            reading("/v1/evidence/{id}", partial(_bundle, views)),
-            *(reading(one.path, one.endpoint) for one in completeness_routes(monitor)),
-            *(reading(one.path, one.endpoint) for one in (records.routes() if records is not None else ())),
-            *Reading(name, views, clock, readers).routes(),
-        ]
-    )
-    app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
-    return app
+    return [
+        reading("/v1/evidence", partial(_evidence, views)),
+        reading("/v1/distrust", partial(_distrust, views)),
+        *(reading(f"/v1/{key}", partial(_list, key, show)) for key, show in lists.items()),
+        reading("/v1/evidence/{id}", partial(_bundle, views)),
+        *(reading(one.path, one.endpoint) for one in completeness_routes(monitor)),
+        *(reading(one.path, one.endpoint) for one in (records.routes() if records is not None else ())),
+        *Reading(name, views, clock, readers, watching).routes(),
+    ]
 
 
 async def _exchange(monitor: Monitor, request: Request) -> Response:

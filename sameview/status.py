@@ -14,7 +14,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from monitor.page.document import Agreement, AlarmView, EvidenceView, LogView, Overview, Sight, Verdict, verify_command
+from monitor.page.document import (
+    Agreement,
+    AlarmView,
+    EvidenceView,
+    LogView,
+    Overview,
+    Sight,
+    Verdict,
+    WatchView,
+    verify_command,
+)
 from runtime.client import Client, FetchError
 from runtime.clock import Clock, SystemClock
 from runtime.errors import DOES_NOT_HOLD, HOLDS, CannotTell, UsageError
@@ -104,6 +114,10 @@ class _Screen:
                 for peer in overview.peers
             ],
         )
+        self._table(
+            ("watch", "matches", "newest"),
+            [(watch.name, grouped(watch.matches), self._newest(watch)) for watch in overview.watches],
+        )
         for alarm in overview.alarms:
             self._alarm(alarm)
         for proof in overview.evidence:
@@ -170,6 +184,12 @@ class _Screen:
         console.width = max(NARROWEST, console.width) if console.is_terminal else WIDEST
         console.print(table)
         console.print()
+
+    def _newest(self, watch: WatchView) -> str:
+        if not watch.newest:
+            return "-"
+        match = watch.newest[0]
+        return f"entry {grouped(match.index)} of {match.origin}, {self._ago(match.found_ms)}"
 
     def _age(self, time_ms: int | None, otherwise: str) -> str:
         return otherwise if time_ms is None else age(time_ms, self.now_ms)

@@ -11,11 +11,13 @@ from monitor.page.document import (
     CatchUp,
     EvidenceView,
     LogView,
+    MatchView,
     Overview,
     PeerView,
     Sight,
     Totals,
     Verdict,
+    WatchView,
     Watermark,
 )
 
@@ -98,6 +100,24 @@ def alarm(
         next=meant.next,
         evidence=evidence,
     )
+
+
+def watched() -> tuple[WatchView, ...]:
+    """What two watches found: one twelve entries, the other nothing."""
+    found = tuple(
+        MatchView(
+            number=number,
+            origin="log.example/one",
+            index=4000 + number,
+            found=("before example-product behind",),
+            found_ms=NOW_MS - 60_000 * (13 - number),
+            entry_size=812,
+            proof=f"/v1/matches/{number}/proof",
+            entry=f"/v1/matches/{number}/entry",
+        )
+        for number in (12, 11)
+    )
+    return WatchView("our product", 12, found), WatchView("our keys", 0, ())
 
 
 def overview(

@@ -9,7 +9,7 @@ from monitor.alarms.book import Alarms
 from monitor.alarms.core import Key
 from monitor.alarms.kinds import WATCH_STUCK
 from monitor.matching.matcher import Lag, Log, Matcher
-from monitor.matching.store import MatchStore
+from monitor.matching.store import Findings, MatchStore
 from monitor.room import Room
 from monitor.watchlist import ListedWatch
 from runtime.clock import Clock
@@ -39,6 +39,10 @@ class Matching:
         matcher = Matcher(log, watches, self.store, self._clock, room, self._looking, complain)
         self._matchers.append(matcher)
         return matcher
+
+    async def findings(self, newest: int) -> list[Findings]:
+        """What each watch of the configuration has found, with so many of its newest matches."""
+        return await self.store.findings([listed.watch.name for listed in self._watches], newest)
 
     def lags(self) -> list[Lag]:
         """Say of each watch how far it is behind, in each log."""

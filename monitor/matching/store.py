@@ -88,6 +88,27 @@ class StoredMatch:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class ListedMatch:
+    """A match without its entry and its proof, which are fetched by its number."""
+
+    number: int
+    origin: str
+    index: int
+    found: tuple[str, ...]
+    entry_size: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a watch has found: how many matches are kept, and the newest of them."""
+
+    watch: str
+    matches: int
+    newest: tuple[ListedMatch, ...]
+
+
 class MatchStore:
     """The tables, by what is done with them."""
 
@@ -148,6 +169,17 @@ class MatchStore:
 
         return await self._database.read(work)
 
+    async def findings(self, watches: Sequence[str], newest: int) -> list[Findings]:
+        """What each of these watches has found, in their order."""
+
+        async def work(connection: AsyncConnection) -> list[Findings]:
+            rows = await connection.execute(select(MATCH.c.watch, func.count()).group_by(MATCH.c.watch))
+            counts: dict[str, int] = {row[0]: row[1] for row in rows}
+            found = {name: await _newest(connection, name, newest) for name in watches if name in counts}
+            return [Findings(name, counts.get(name, 0), found.get(name, ())) for name in watches]
+
+        return await self._database.read(work)
+
     async def match(self, number: int) -> StoredMatch | None:
         """One match, if it is still kept."""
 
@@ -156,6 +188,16 @@ class MatchStore:
             return None if row is None else _stored(*row)
 
         return await self._database.read(work)
+
+
+async def _newest(connection: AsyncConnection, watch: str, limit: int) -> tuple[ListedMatch, ...]:
+    columns = MATCH.c.number, MATCH.c.origin, MATCH.c.entry_index, MATCH.c.found, MATCH.c.at_ms
+    chosen = select(func.length(MATCH.c.entry), *columns).where(MATCH.c.watch == watch)
+    rows = await connection.execute(chosen.order_by(MATCH.c.number.desc()).limit(limit))
+    return tuple(
+        ListedMatch(row.number, row.origin, row.entry_index, tuple(json.loads(row.found)), row[0], row.at_ms)
+        for row in rows
+    )
 
 
 async def _insert(connection: AsyncConnection, origin: str, hits: Sequence[Hit], now_ms: int) -> None:

@@ -178,6 +178,29 @@ class EvidenceView:
     """Where the command needs a policy."""
 
 
+@dataclass(frozen=True, slots=True)
+class MatchView:
+    """An entry in which a watch found something, and where its proof and the entry are."""
+
+    number: int
+    origin: str
+    index: int
+    found: tuple[str, ...]
+    found_ms: int
+    entry_size: int
+    proof: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchView:
+    """What a watch found: how many matches are kept, and the newest."""
+
+    name: str
+    matches: int
+    newest: tuple[MatchView, ...]
+
+
 def verify_command(file: str, accused: str, origin: str | None, policy_file: str | None) -> str:
     """The command that verifies evidence, to be pasted into a shell: every word that others chose is quoted."""
     words = ["sameview", "verify", "evidence", file, "--vkey", accused]
@@ -217,6 +240,8 @@ class Overview:
     alarms: tuple[AlarmView, ...]
     cleared: tuple[AlarmView, ...]
     evidence: tuple[EvidenceView, ...]
+    watches: tuple[WatchView, ...] = ()
+    """For the operator alone: to others a monitor shows none."""
 
     @property
     def witnesses(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gossip.core import CONVICTED, Branch, Log, MissingTile, origin_id
 from gossip.core.staircase import Newest
@@ -9,6 +10,7 @@ from monitor.alarms.book import Alarm
 from monitor.alarms.kinds import kind_of
 from monitor.config import NamedPeer
 from monitor.marks import Mark, WitnessSight
+from monitor.matching import Findings, ListedMatch
 from monitor.node import Monitor
 from monitor.page.document import (
     Agreement,
@@ -17,12 +19,14 @@ from monitor.page.document import (
     CertificateView,
     EvidenceView,
     LogView,
+    MatchView,
     Overview,
     PeerView,
     PendingHead,
     Sight,
     Totals,
     Verdict,
+    WatchView,
     Watermark,
     verify_command,
 )
@@ -39,16 +43,26 @@ LOGS_ON_A_PAGE = 100
 MAX_OPEN = 100  # alarms that are shown at once; the number of all is told
 MAX_CLEARED = 20
 MAX_EVIDENCE = 100  # the newest
+NEWEST_MATCHES = 5  # of each watch
 
 _ORDER = (Verdict.CONVICTED, Verdict.ALARMED, Verdict.UNVERIFIED, Verdict.CONSISTENT)  # what to look at comes first
 
 
+class Watching(Protocol):
+    """``Matching``, as far as overviews need it."""
+
+    async def findings(self, newest: int) -> Sequence[Findings]:
+        """What each watch has found."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Overviews:
-    """Makes overviews."""
+    """Makes overviews: with what watches found only where ``watching`` is given, since it is for the operator alone."""
 
     name: str
     views: Views
+    watching: Watching | None = None
 
     @property
     def monitor(self) -> Monitor:
@@ -85,6 +99,7 @@ class Overviews:
             alarms=tuple(map(_alarm, open_alarms[:MAX_OPEN])),
             cleared=tuple(map(_alarm, cleared[:MAX_CLEARED])),
             evidence=tuple(self._proof(one) for one in reversed(evidence[-MAX_EVIDENCE:])),
+            watches=() if self.watching is None else tuple(map(_watch, await self.watching.findings(NEWEST_MATCHES))),
         )
 
     async def one(self, origin: bytes) -> LogView:
@@ -271,6 +286,24 @@ def _watermark(mark: Mark) -> Watermark:
         margin=mark.margin,
         counting=sum(sight.counts for sight in _parties(mark.witnesses)),
         witnesses=len({sight.party for sight in mark.witnesses}),
+    )
+
+
+def _watch(found: Findings) -> WatchView:
+    return WatchView(found.watch, found.matches, tuple(map(_match, found.newest)))
+
+
+def _match(match: ListedMatch) -> MatchView:
+    where = f"/v1/matches/{match.number}"
+    return MatchView(
+        number=match.number,
+        origin=match.origin,
+        index=match.index,
+        found=match.found,
+        found_ms=match.at_ms,
+        entry_size=match.entry_size,
+        proof=f"{where}/proof",
+        entry=f"{where}/entry",
     )
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.archive import DAY_MS, MINUTE_MS, Sample
-from monitor.page.overview import Overviews
+from monitor.page.overview import Overviews, Watching
 from monitor.page.plots import POINTS, Plot, draw
 from monitor.page.render import PAGES, render, render_log
 from monitor.views import Views
@@ -81,8 +81,10 @@ class Fresh(Generic[K, T]):
 class Reading:
     """The endpoints for readers."""
 
-    def __init__(self, name: str, views: Views, clock: Clock, visitors: Visitors) -> None:
-        self._overviews = overviews = Overviews(name, views)
+    def __init__(
+        self, name: str, views: Views, clock: Clock, visitors: Visitors, watching: Watching | None = None
+    ) -> None:
+        self._overviews = overviews = Overviews(name, views, watching)
         self._views = views
         self._clock = clock
         self._visitors = visitors

@@ -99,6 +99,8 @@ class Process:
 
     url: str
     process: "subprocess.Popen[str]"
+    operator: str = ""
+    """Where its operator looks."""
 
     def ask(self, path: str, body: bytes | None = None) -> Any:
         with urlopen(Request(f"{self.url}{path}", body), timeout=PATIENCE) as answer:  # our own
@@ -169,6 +171,7 @@ def running(config: Path) -> Iterator[Process]:
         assert process.stdout is not None
         ready = process.stdout.readline()
         assert ready, (config.parent / "monitor.err").read_text()[-4000:]
+        found.operator = json.loads(ready)["operator_url"]
         yield found
     finally:
         if process.poll() is None:

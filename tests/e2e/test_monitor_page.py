@@ -1,5 +1,6 @@
 """The monitor's page in a real browser, over a real monitor process."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
 from monitor.archive import MINUTE_MS, Sample
 from tests.e2e.browser import MISSING, PATIENCE, Process, browser, configure, past, running, serving
-from tests.fakes_log import WITNESSES, FakeLog, signer
+from tests.fakes_log import WITNESSES, FakeLog, policy, signer
+from tlog.hashing import leaf_hashes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -22,6 +25,20 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 HOSTILE = "log.example/<img src=x onerror=alert(1)><script>alert(2)</script>\u202e"
+HOSTILE_ENTRY = (
+    b"our-product <img src=x onerror=alert(3)><script>alert(4)</script>{{ 98765*7 }} \xe2\x80\xae\x1b[2J \xff"
+)
+WATCHES = """
+[[watch]]
+name = "our product"
+regex = "our-product.*"
+since = 0
+
+[[watch]]
+name = "<b>nothing</b>"
+substring = "nobody has logged this"
+since = 0
+"""
 MANY = 100
 MILLISECONDS = PATIENCE * 1000
 SHOTS = os.environ.get("SAMEVIEW_SCREENSHOTS")  # a folder, to look at what the tests see
@@ -51,8 +68,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     for log in logs:
         log.add(300)
         log.publish(time=now())
+    logs[1].entries[7] = HOSTILE_ENTRY
+    logs[1].leaves = leaf_hashes(logs[1].entries)
+    logs[1].publish(time=now())
     with serving(logs) as served_at:
         config = configure(folder, logs, served_at)
+        with config.open("a") as file:
+            file.write(WATCHES)
+        (folder / "two.txt").write_bytes(policy(logs[1].key).format())
         past(folder, [sample for log in logs for sample in a_day_of(log)])
         with running(config) as monitor:
             monitor.wait_until(lambda found: all(log["size"] == 300 for log in found["logs"]))
@@ -230,6 +253,42 @@ def test_names_that_others_chose_stay_text(page: "Page", place: Place) -> None:
     assert r"\u202e" in shown
     assert page.locator("main script, main img[src=x]").count() == 0
     assert place.errors == []
+
+
+def open_operator(page: "Page", place: Place) -> None:
+    """The operator's page, once the watches have found what there is."""
+    place.monitor.wait_until(lambda _: json.loads(urlopen(f"{place.monitor.operator}/v1/matches").read())["matches"])
+    page.goto(f"{place.monitor.operator}/", wait_until="networkidle")
+    page.get_by_role("heading", name="What watches found").wait_for()
+
+
+def test_the_operator_sees_what_watches_found_and_its_proof_verifies(page: "Page", place: Place) -> None:
+    open_operator(page, place)
+    row = page.locator("#watches").get_by_role("row").filter(has_text="log.example/two")
+    for name in ("proof", "entry"):
+        save(page, row.get_by_role("link", name=name), place.folder)
+    assert (place.folder / "1.entry").read_bytes() == HOSTILE_ENTRY
+    done = pasted("sameview verify proof 1.tlog-proof --entry 1.entry --policy two.txt", place.folder)
+    assert (done.returncode, "index: 7" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert place.errors == []
+    open_(page, place)
+    assert page.locator("#watches").count() == 0  # nobody else is to know what is looked for
+
+
+@pytest.mark.parametrize("page", [{}, {"java_script_enabled": False}], indirect=True, ids=["live", "without-a-script"])
+def test_what_is_in_a_hostile_entry_stays_text(page: "Page", place: Place) -> None:
+    open_operator(page, place)
+    shown = page.locator("#watches").inner_text()
+    assert "<script>alert(4)</script>{{ 98765*7 }}" in shown.replace("\n", "")
+    assert ("<b>nothing</b> 0 matches" in shown, "\u202e" in shown, "\x1b" in shown) == (True, False, False)
+    assert page.locator("main script, main img[src=x], main b:text-is('nothing')").count() == 0
+    assert place.errors == []
+
+
+@PHONE
+def test_matches_fit_a_phone(page: "Page", place: Place) -> None:
+    open_operator(page, place)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_the_watermark_s_certificate_verifies_by_the_command_shown(page: "Page", place: Place) -> None:

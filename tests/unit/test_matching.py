@@ -138,6 +138,18 @@ async def test_every_entry_is_looked_at_once_and_in_order(tmp_path: Path, size: 
         assert [index for name, index in found if name == "all"] == list(range(size))
 
 
+async def test_the_newest_matches_of_each_watch_are_counted_and_listed(tmp_path: Path) -> None:
+    async with bench(tmp_path, 100) as one:
+        await one.looked(watch("7"), watch("nothing", "none"))
+        some, none, unknown = await one.store.findings(["w", "none", "new"], 2)
+        assert [(found.watch, found.matches, len(found.newest)) for found in (some, none, unknown)] == [
+            ("w", 19, 2),
+            ("none", 0, 0),
+            ("new", 0, 0),
+        ]
+        assert [(match.index, match.entry_size) for match in some.newest] == [(97, 8), (87, 8)]
+
+
 async def test_a_match_is_kept_with_a_proof_that_verifies_offline(tmp_path: Path) -> None:
     async with bench(tmp_path, 600) as one:
         await one.looked(watch("entry 300"), watch("entry 599", "edge"))

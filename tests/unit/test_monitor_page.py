@@ -20,9 +20,11 @@ import gossip.testimony as hearsay
 from gossip.core import Branch, Log
 from gossip.messages import TestimonyNote as Heard
 from monitor.__main__ import _init
+from monitor.app import monitor_app, reading_routes
 from monitor.archive import MINUTE_MS, Sample
 from monitor.config import NamedPeer, WatchedLog
 from monitor.marks import WitnessSight
+from monitor.matching import Findings, ListedMatch
 from monitor.page.document import Agreement, LogView, Mood, Overview, Verdict
 from monitor.page.overview import LOGS_ON_A_PAGE, Overviews, _parties, _witness, evidence_view
 from monitor.page.plots import Plot, draw
@@ -37,7 +39,7 @@ from runtime.wording import age, counted, public, shell, span
 from tests.commands import Sameview
 from tests.evidence_cases import ACCUSED, MAKERS, POLICY
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, signer
-from tests.overviews import NOW_MS, calm, many, overview, trouble
+from tests.overviews import NOW_MS, calm, many, overview, trouble, watched
 from tests.served import Served, served
 from tests.unit.test_monitor_node import ID, PEER_KEY, Bench, bench, fork, grown, opened, settings
 from tlog.evidence import EvidenceType, verify_evidence
@@ -325,7 +327,44 @@ def _poisoned(seen: Overview, text: str = HOSTILE) -> Overview:
         peers=tuple(replace(one, name=text, operator=text, url=text) for one in seen.peers),
         alarms=tuple(replace(one, origin=text, subject=text, detail=text) for one in seen.alarms),
         evidence=tuple(replace(one, origin=text, accused=text, command=text, file=text) for one in seen.evidence),
+        watches=tuple(
+            replace(one, name=text, newest=tuple(replace(m, origin=text, found=(text, text)) for m in one.newest))
+            for one in watched()
+        ),
     )
+
+
+def test_what_watches_found_is_shown_with_where_the_proofs_are() -> None:
+    page = rendered(replace(calm(), watches=watched())).replace("<wbr>", "")
+    assert 'of which the newest 2 are here; <a href="/v1/matches?watch=our%20product">the others</a>' in page
+    assert '<a href="/v1/matches/12/proof" download="12.tlog-proof">proof</a>' in page
+    assert '<a href="/v1/matches/12/entry" download="12.entry">entry</a>' in page
+    assert "<bdi>before example-product behind</bdi>" in page
+    assert '<bdi>our keys</bdi> <span class="soft">0 matches</span>' in page
+    assert "What watches found" not in rendered(calm())
+
+
+class Watching:
+    """Watches that found one thing."""
+
+    async def findings(self, newest: int) -> list[Findings]:
+        return [Findings("ours", 9, (ListedMatch(7, ORIGIN, 5, ("example-product",), 12, NOW_MS),))]
+
+
+async def test_what_watches_found_is_for_the_operator_alone(tmp_path: Path) -> None:
+    log = grown(9)
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        shown = Views(one.monitor, (), dict.fromkeys(one.monitor.sites, "http://log"))
+        budget = Visitors(Rate(10_000, 10_000), Rate(10_000, 10_000))
+        routes = reading_routes("m1", one.monitor, shown, one.clock, budget, None, Watching())
+        async with (
+            served(Starlette(routes=routes)) as operator,
+            served(monitor_app("m1", one.monitor, shown, one.clock)) as web,
+        ):
+            for path, found in (("/", b"example-product"), ("/v1/overview", b'"index":5')):
+                bodies = [(await asked.get(path)).body.replace(b"<wbr>", b"") for asked in (operator, web)]
+                assert [found in body for body in bodies] == [True, False]
 
 
 @given(st.lists(st.text(), min_size=1))

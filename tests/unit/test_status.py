@@ -16,7 +16,7 @@ from monitor.page.document import Agreement, CatchUp, Overview, PendingHead, Sig
 from sameview.status import show_status
 from tests.commands import Ran, Sameview
 from tests.fakes import FakeClock
-from tests.overviews import NOW_MS, PEERS, WITNESSES, calm, log, many, overview, trouble
+from tests.overviews import NOW_MS, PEERS, WITNESSES, calm, log, many, overview, trouble, watched
 from tests.served import served
 
 Answer = Callable[[int], Overview]
@@ -104,6 +104,13 @@ async def test_shows_what_is_not_settled_and_how_far_a_catch_up_is(capsys: pytes
     assert "not yet settled: 13,000; re-hashing 12,345 of 13,000, about 2 min left" in text
 
 
+async def test_counts_what_watches_found(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = await shown(replace(calm(), watches=watched()), capsys)
+    assert "our product 12 entry 4,012 of log.example/one, 60 s ago" in lines
+    assert "our keys 0 -" in lines
+    assert not [line for line in await shown(calm(), capsys) if line.startswith("watch")]
+
+
 async def test_shows_alarms_with_the_way_to_verify_them(capsys: pytest.CaptureFixture[str]) -> None:
     lines = await shown(trouble(), capsys)
     at = lines.index("ALARM watermark-stale about log.example/four, 15 min ago")
@@ -170,6 +177,10 @@ async def test_control_characters_of_a_monitor_do_not_reach_the_terminal(samevie
         seen,
         monitor=evil,
         peers=(replace(seen.peers[0], name=evil),),
+        watches=tuple(
+            replace(one, name=evil, newest=tuple(replace(match, origin=evil) for match in one.newest))
+            for one in watched()
+        ),
         alarms=tuple(replace(one, origin=evil, subject=evil, detail=evil, next=evil) for one in seen.alarms),
         evidence=(replace(seen.evidence[0], accused=evil, origin=evil, names_origin=True, file=evil, shows=evil),),
     )
