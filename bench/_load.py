@@ -51,12 +51,13 @@ class Daemon:
 
     process: subprocess.Popen[bytes]
     port: int
+    operator_port: int | None = None
 
     def play(self, lanes: Lanes, status: bytes) -> Played:
         """Send each lane over a connection of its own; every answer must have this status."""
-        spent, written = self._processor_seconds(), self._written()
+        spent, written = self.processor_seconds(), self._written()
         seconds, latencies = Load(self.port, lanes, status).run()
-        spent = self._processor_seconds() - spent
+        spent = self.processor_seconds() - spent
         return Played(seconds, latencies, spent / len(latencies) * 1e6, self._written() - written)
 
     def resident_megabytes(self) -> float:
@@ -64,7 +65,13 @@ class Daemon:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return round(int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
-    def _processor_seconds(self) -> float:
+    def most_resident_megabytes(self) -> float:
+        """The most memory that it has held."""
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines())
+        return round(int(fields["VmHWM"].split()[0]) * 1024 / 1e6, 1)
+
+    def processor_seconds(self) -> float:
+        """The processor time that it has taken."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -75,9 +82,9 @@ class Daemon:
 
 
 @contextmanager
-def daemon(role: str, config: Path) -> Iterator[Daemon]:
-    """Serve on the first processor, until the block ends."""
-    command = [sys.executable, "-m", "sameview", role, "serve", "--config", str(config)]
+def daemon(role: str, config: Path, program: str = "sameview") -> Iterator[Daemon]:
+    """Serve on the first processor, until the block ends; ``program`` is a module that is called as ours is."""
+    command = [sys.executable, "-m", program, role, "serve", "--config", str(config)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, preexec_fn=partial(pin, 0)
     )
@@ -85,7 +92,9 @@ def daemon(role: str, config: Path) -> Iterator[Daemon]:
         raise AssertionError("the process has a pipe")
     with process.stdout as ready:
         try:
-            yield Daemon(process, int(json.loads(ready.readline())["url"].rpartition(":")[2]))
+            said = json.loads(ready.readline())
+            ports = [int(said[name].rpartition(":")[2]) for name in ("url", "operator_url") if name in said]
+            yield Daemon(process, *ports)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(STOP_SECONDS)
@@ -176,4 +185,4 @@ class Load:
 
 
 _ALLOWED = sorted(os.sched_getaffinity(0))
-_LENGTH = re.compile(rb"content-length: (\d+)")
+_LENGTH = re.compile(rb"(?i:content-length): (\d+)")
