@@ -16,7 +16,7 @@ from logserver.files import StaticFiles
 from logserver.lease import LEASE_SECONDS, Lease
 from logserver.shown import Shown
 from logserver.store import Sequencer
-from logserver.tasks import LATE_INTERVALS, LATE_SECONDS, Publisher, read_published
+from logserver.tasks import LATE_INTERVALS, LATE_SECONDS, DamagedCheckpoint, Publisher, read_published
 from runtime.errors import CannotTell, leaves
 from runtime.register import Fenced, RegisterFailed
 from runtime.signers import Signer
@@ -55,8 +55,9 @@ class Leader:
             _log.info("leading")
             try:
                 await self._lead()
-            except* (Fenced, RegisterFailed, CannotTell, OSError) as group:
-                # What the register or the storage holds is known again to whoever opens them next.
+            except* (Fenced, RegisterFailed, CannotTell, OSError, DamagedCheckpoint) as group:
+                # What the register or the storage holds is known again to whoever opens them next. A checkpoint that is
+                # damaged waits for a person, and this process goes on taking entries and saying so meanwhile.
                 why = "; ".join(dict.fromkeys(str(error) for error in leaves(group)))
             else:
                 why = "the lease was lost"
@@ -104,6 +105,7 @@ class Follower:
         self._interval = interval
         self._read_at = self._news_at = trio.current_time()
         self._trouble = ""
+        self._damaged: str | None = None
 
     async def run(self) -> None:
         """Look at both once an interval, for ever."""
@@ -122,6 +124,8 @@ class Follower:
     def problems(self) -> list[str]:
         """What keeps this process from showing the newest entries."""
         now = trio.current_time()
+        if self._damaged is not None:
+            return [self._damaged]
         if now - self._read_at > UNREAD_SECONDS:
             return [f"the public checkpoint cannot be read: {self._trouble or 'there is no answer'}"]
         if self._shown.checkpoint is None:
@@ -139,6 +143,10 @@ class Follower:
         except OSError as error:
             self._trouble = str(error.strerror)
             return
+        except DamagedCheckpoint as error:
+            self._damaged = str(error)
+            return
+        self._damaged = None
         self._read_at = trio.current_time()
         shown = self._shown.checkpoint
         # Never back: what was public once is.

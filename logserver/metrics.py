@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from runtime.metrics import Metrics
 
 PUBLISHED, HELD, CLOCK_BEHIND, UNWRITABLE = "published", "held", "clock_behind", "unwritable"
+DAMAGED = "damaged"
 
 
 class LogMetrics:
@@ -15,7 +16,7 @@ class LogMetrics:
         self._busy = metrics.counter("log_busy_answers", "Requests to add that were answered 503")
         self._size = metrics.gauge("log_size", "Entries that are durable, at the last round")
         self._published = metrics.gauge("log_published_size", "Entries below the published checkpoint")
-        outcomes = (PUBLISHED, HELD, CLOCK_BEHIND, UNWRITABLE)
+        outcomes = (PUBLISHED, HELD, CLOCK_BEHIND, UNWRITABLE, DAMAGED)
         self._rounds = metrics.counters("log_rounds", "Rounds of the publisher by outcome", "outcome", outcomes)
         self._cosigned = metrics.counters("log_cosigned", "Checkpoints that a witness cosigned", "witness", ())
         self._failed = metrics.counters("log_not_cosigned", "Checkpoints that a witness did not", "witness", ())

@@ -20,12 +20,12 @@ import trio
 
 from logserver.core import choose, filled
 from logserver.cosign import Witnesses
-from logserver.files import StaticFiles
+from logserver.files import CHECKPOINT, StaticFiles
 from logserver.history import History, Publication
 from logserver.integrate import HistoryBroken, Integrator
-from logserver.metrics import CLOCK_BEHIND, HELD, UNWRITABLE, LogMetrics
+from logserver.metrics import CLOCK_BEHIND, DAMAGED, HELD, UNWRITABLE, LogMetrics
 from logserver.shown import Shown
-from logserver.store import Sequencer
+from logserver.store import MAX_UNTILED, Sequencer
 from runtime.clock import Clock
 from runtime.errors import UsageError
 from runtime.register import Conflict, Persisted, Register
@@ -69,6 +69,17 @@ class Vain:
     why: str
 
 
+class DamagedCheckpoint(UsageError):  # noqa: N818  # it names a state
+    """What is published is not by this log: nothing is put over it before somebody has looked."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(
+            f"the published checkpoint in {place} {what}. Nothing is published over it: if `keys` was changed, put the "
+            "keys back; otherwise find out who writes there, then put the newest checkpoint back or move what is there "
+            "away, and the log publishes its own again"
+        )
+
+
 class Publisher:
     """Integrates, signs, gathers cosignatures and publishes, once every interval."""
 
@@ -99,6 +110,7 @@ class Publisher:
         self._metrics = metrics
         self._keys = verifier_keys(signers, publishing.policy)
         self._trouble: str | None = None
+        self._damaged = False  # is what is public, by somebody else
         self._vain_since: float | None = None  # when the first round began of those that have published nothing since
         self._by = by
         self._shown = shown
@@ -114,9 +126,21 @@ class Publisher:
         while True:
             with trio.move_on_at(last_round + self._publishing.refresh):
                 await self._sequencer.wait_beyond(-1 if self.published is None else self.published.size)
-            await trio.sleep_until(last_round + self._publishing.interval)
+            await self._rest(last_round + self._publishing.interval)
             last_round = trio.current_time()
             await self.publish()
+
+    async def _rest(self, until: float) -> None:
+        """Wait for the next round; meanwhile write tiles of what has piled up, so that nobody has to wait for them."""
+        while trio.current_time() < until:
+            with trio.move_on_at(until) as waiting:
+                await self._sequencer.wait_beyond(self._integrator.size + MAX_UNTILED // 2)
+            if waiting.cancelled_caught:
+                return
+            try:
+                await self._integrator.integrate()
+            except OSError:
+                await trio.sleep_until(until)  # the round will meet it again, and say so
 
     async def publish(self) -> None:
         """Publish the tree as it is now. A round in vain is logged, and the next one does all of it again.
@@ -131,12 +155,15 @@ class Publisher:
             chosen = await self._round()
             if isinstance(chosen, SignedCheckpoint):
                 # SPEC: T-2 public once it is on disk: a restart shows this note or a stronger one.
-                await trio.to_thread.run_sync(self._files.write_checkpoint, chosen.raw)
+                await trio.to_thread.run_sync(self._replace, chosen.raw)
+        except DamagedCheckpoint as damaged:
+            chosen = Vain(DAMAGED, str(damaged))
         except OSError as error:
             if trio.current_time() - self._vain_since > self._publishing.resign_after:
                 raise
             # A full disk, most likely. Neither an entry nor a statement is lost: those are kept elsewhere.
             chosen = Vain(UNWRITABLE, f"the public files cannot be written or read: {error.strerror}")
+        self._damaged = isinstance(chosen, Vain) and chosen.outcome == DAMAGED
         if isinstance(chosen, Vain):
             self._note_trouble(chosen.why)
             self._metrics.not_published(chosen.outcome)
@@ -149,6 +176,8 @@ class Publisher:
 
     async def problems(self) -> list[str]:
         """Why this log is not serving its newest entries, for its operator."""
+        if self._damaged:
+            return [str(self._trouble)]
         if self.published is None:
             return [f"no checkpoint is published yet: {self._trouble or 'the first one is being made'}"]
         patience = max(LATE_SECONDS, LATE_INTERVALS * self._publishing.interval)
@@ -174,6 +203,19 @@ class Publisher:
         # Not the clock's time, which somebody may have set back: who asks for what is new since then would miss this.
         await self._history.record(chosen, statement.value.time, self._by)
         return chosen
+
+    def _replace(self, note: bytes) -> None:
+        """Put this where the public checkpoint stands, unless somebody else has put something there."""
+        found = self._files.read(CHECKPOINT)
+        standing = 0 if found is None else self._standing(found).size
+        if self._damaged and standing <= (self.published.size if self.published else 0):
+            self._files.read_checkpoint()  # put right by hand; an object storage knows it by another mark since
+        self._files.write_checkpoint(note)
+
+    def _standing(self, found: bytes) -> SignedCheckpoint:
+        if self.published is not None and found == self.published.raw:
+            return self.published
+        return _open_published(self._files, found, self._signers, self._publishing.policy)
 
     def _is_cosigned(self, checkpoint: SignedCheckpoint) -> bool:
         policy = self._publishing.policy
@@ -263,15 +305,19 @@ def read_published(files: StaticFiles, signers: Sequence[Signer], policy: Policy
     """The checkpoint that was public when the log last ran.
 
     Raises:
-        UsageError: it is damaged, or not signed by one of the log's keys.
+        DamagedCheckpoint: it is damaged, or not signed by one of the log's keys.
     """
     note = files.read_checkpoint()
-    if note is None:
-        return None
+    return None if note is None else _open_published(files, note, signers, policy)
+
+
+def _open_published(
+    files: StaticFiles, note: bytes, signers: Sequence[Signer], policy: Policy | None
+) -> SignedCheckpoint:
     try:
         published = open_checkpoint(note, verifier_keys(signers, policy)).verified_only()
     except TlogError as error:
-        raise UsageError(f"the published checkpoint in {files.place} cannot be gone on from: {error}") from None
+        raise DamagedCheckpoint(files.place, f"cannot be gone on from: {error}") from None
     if not any(published.signed_by(signer.vkey) for signer in signers):
-        raise UsageError(f"the published checkpoint in {files.place} is not signed by one of `keys`: put the keys back")
+        raise DamagedCheckpoint(files.place, "is not signed by one of `keys`")
     return published

@@ -16,7 +16,7 @@ from logserver.lead import RESIGN_SECONDS, UNREAD_SECONDS, Follower, Leader
 from logserver.lease import LEASE_SECONDS, Lease
 from logserver.shown import Shown
 from logserver.store import LEASE, METADATA, Sequencer
-from logserver.tasks import LATE_SECONDS, Publisher
+from logserver.tasks import LATE_SECONDS, DamagedCheckpoint, Publisher
 from runtime.database import Database, open_database
 from runtime.register import Fenced
 from runtime.signers import FileSigner
@@ -36,8 +36,9 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         async with open_database(tmp_path / "db", METADATA, create=True) as opened:
             yield opened
         return
-    async with new_database(server_url()) as url, open_database(url, METADATA, create=True) as opened:
-        yield opened
+    with new_database(server_url()) as url:
+        async with open_database(url, METADATA, create=True) as opened:
+            yield opened
 
 
 async def test_the_lease_has_one_holder(database: Database) -> None:
@@ -200,6 +201,34 @@ async def test_a_follower_that_cannot_read_the_checkpoint_says_so(
         await follower.look()
         autojump_clock.jump(UNREAD_SECONDS + 1)
     assert follower.problems() == ["the public checkpoint cannot be read: the storage is away"]
+
+
+async def test_a_process_goes_on_taking_entries_when_somebody_else_put_something_in_the_checkpoint_s_place(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS) as opened, open_database(tmp_path / "log.sqlite", METADATA) as database:
+        signers = [FileSigner(key) for key in KEYS]
+        follower = Follower(
+            Sequencer(database, EMPTY_RANGE, "all"), opened.files, signers, None, shown := Shown(None), interval=0.01
+        )
+        await opened.publisher.publish()
+        await follower.look()
+        before = shown.checkpoint
+        (tmp_path / "public" / "checkpoint").write_bytes(b"theirs")
+        term = Term(DamagedCheckpoint("the public folder", "cannot be gone on from"))
+        leader = Leader(Lease(database), lambda: term.open(opened.publisher))  # type: ignore[arg-type,return-value]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follower.run)
+            nursery.start_soon(leader.run)
+            await term.over.wait()  # it led again: the process did not end
+            nursery.cancel_scope.cancel()
+        (problem,) = follower.problems()
+        assert "Nothing is published over it" in problem
+        assert shown.checkpoint == before
+        (tmp_path / "public" / "checkpoint").unlink()
+        await follower.look()
+        assert follower.problems() == []
 
 
 async def test_a_follower_says_when_nobody_publishes(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

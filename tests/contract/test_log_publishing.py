@@ -1,6 +1,6 @@
 """What a log publishes: under its policy, with witnesses of every kind, by a clock that is set."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -11,10 +11,13 @@ import trio.testing
 from starlette.responses import Response
 
 from logserver.cosign import Patience
+from logserver.files import CHECKPOINT, PublicObjects
+from logserver.tasks import DamagedCheckpoint, read_published
 from runtime.http import bare
+from runtime.signers import FileSigner
 from tests.fakes import FakeClock
 from tests.keys import NOW, log_key, mldsa_key, note_line, witness_key
-from tests.log_nodes import OpenLog, make_log, open_log
+from tests.log_nodes import OpenLog, make_log, open_log, place_of
 from tests.served import served
 from tests.witnesses import Answer, ScriptedWitness, cosign, hang, lines, policy_of, says
 from tlog.add_checkpoint import AddCheckpoint
@@ -384,6 +387,63 @@ async def test_a_clock_that_is_far_behind_holds_the_log_until_it_is_right(tmp_pa
         assert published is not None
         # Sixty seconds behind are bridged: time stands still, it does not go back.
         assert (published.size, {s.timestamp for s in published.signatures}) == (2, {None, NOW})
+
+
+# What somebody else puts in its place.
+
+
+def put_public(directory: Path, note: bytes | None) -> None:
+    """What somebody else who can write there does, without asking what was there."""
+    files = place_of(directory).files()
+    if isinstance(files, PublicObjects):
+        if note is None:
+            files._objects.remove([CHECKPOINT])
+        else:
+            files._objects.write([(CHECKPOINT, note)], {})
+    elif note is None:
+        (directory / "public" / CHECKPOINT).unlink()
+    else:
+        (directory / "public" / CHECKPOINT).write_bytes(note)
+
+
+SOMEBODY_ELSE_S: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda mine: b"",
+    "garbage": lambda mine: b"\0\xff" * 50,
+    "one flipped bit": lambda mine: mine[:30] + bytes([mine[30] ^ 1]) + mine[31:],
+    "another log's": lambda mine: signed_alone(Checkpoint("log.example/two", 1, leaf_hash(b"theirs"))),
+}
+
+
+def signed_alone(checkpoint: Checkpoint) -> bytes:
+    return Note(checkpoint.format(), (note_line(checkpoint, log_key(checkpoint.origin)),)).format()
+
+
+@pytest.mark.parametrize("name", SOMEBODY_ELSE_S)
+@pytest.mark.parametrize("mended", ["moved away", "put back"])
+async def test_nothing_is_published_over_what_somebody_else_put_there(name: str, mended: str, tmp_path: Path) -> None:
+    async with log(tmp_path, None) as opened:
+        await grow(opened)
+        mine = opened.files.read(CHECKPOINT)
+        assert mine is not None
+        theirs = SOMEBODY_ELSE_S[name](mine)
+        put_public(tmp_path, theirs)
+        for _ in range(2):
+            await grow(opened)  # what is added is answered all the same
+            assert opened.files.read(CHECKPOINT) == theirs
+            (problem,) = await opened.publisher.problems()
+            assert "Nothing is published over it" in problem
+        assert published_size(opened) == 1
+        assert 'sameview_log_rounds_total{outcome="damaged"} 2.0' in opened.metrics.exposition().decode()
+        # Whoever starts now is told the same.
+        with pytest.raises(DamagedCheckpoint, match="move what is there away"):
+            read_published(opened.files, [FileSigner(key) for key in KEYS], None)
+        put_public(tmp_path, None if mended == "moved away" else mine)
+        await opened.publisher.publish()
+        assert await opened.publisher.problems() == []
+        assert published_size(opened) == 3
+        found = opened.files.read(CHECKPOINT)
+        assert found is not None
+        assert open_checkpoint(found, [LOG.verifier_key]).size == 3
 
 
 # What its operator is told.
