@@ -11,13 +11,11 @@ and are skipped elsewhere, except in CI, where nothing may be skipped.
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import asyncpg
 import pytest
-import trio
 from sqlalchemy import make_url
 
 VARIABLE = "SAMEVIEW_TEST_POSTGRESQL"
@@ -31,45 +29,32 @@ def server_url() -> str:
     return url
 
 
-@asynccontextmanager
-async def new_database(server: str) -> AsyncIterator[str]:
-    """The URL of an empty database of that server, which is dropped afterwards."""
-    name = f"sameview_test_{secrets.token_hex(8)}"
-    await execute(server, f"CREATE DATABASE {name}")
-    try:
-        yield _url_of(server, name)
-    finally:
-        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @contextmanager
-def database_now(server: str) -> Iterator[str]:
-    """The same, for a fixture that is not asynchronous."""
+def new_database(server: str) -> Iterator[str]:
+    """The URL of an empty database of that server, which is dropped afterwards.
+
+    What else runs in trio waits meanwhile, for some tenths of a second; fixtures of a whole session have no trio.
+    """
     name = f"sameview_test_{secrets.token_hex(8)}"
-    asyncio.run(_statement(server, f"CREATE DATABASE {name}"))
+    execute(server, f"CREATE DATABASE {name}")
     try:
-        yield _url_of(server, name)
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:
-        asyncio.run(_statement(server, f"DROP DATABASE {name} WITH (FORCE)"))
+        execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def empty_database(url: str) -> None:
     """Remove all tables."""
-    asyncio.run(_statement(url, "DROP SCHEMA public CASCADE"))
-    asyncio.run(_statement(url, "CREATE SCHEMA public"))
+    execute(url, "DROP SCHEMA public CASCADE")
+    execute(url, "CREATE SCHEMA public")
 
 
-def _url_of(server: str, name: str) -> str:
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
+def execute(server: str, statement: str) -> None:
+    """Let a database do this, and wait for it."""
+    asyncio.run(_executed(server, statement))
 
 
-async def execute(server: str, statement: str) -> None:
-    """Let a database do this."""
-    with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(partial(asyncio.run, _statement(server, statement)))
-
-
-async def _statement(server: str, statement: str) -> None:
+async def _executed(server: str, statement: str) -> None:
     connection = await asyncpg.connect(server)
     try:
         await connection.execute(statement)

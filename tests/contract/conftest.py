@@ -9,13 +9,13 @@ from logserver.files import PublicObjects
 from runtime.objects import open_objects
 from tests.log_nodes import ELSEWHERE, Place
 from tests.objects import S3Server
-from tests.postgresql import database_now, empty_database, server_url
+from tests.postgresql import empty_database, new_database, server_url
 
 
 @pytest.fixture(scope="session")
 def one_database() -> Iterator[str]:
     """A database for all of these tests: to make and drop one takes longer than most of them."""
-    with database_now(server_url()) as database:
+    with new_database(server_url()) as database:
         yield database
 
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,12 +33,12 @@ def server(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-async def place(server: str | None, tmp_path: Path) -> AsyncIterator[str | Path]:
+def place(server: str | None, tmp_path: Path) -> Iterator[str | Path]:
     """Where a database can be made."""
     if server is None:
         yield tmp_path / "numbers.sqlite"
     else:
-        async with new_database(server) as url:
+        with new_database(server) as url:
             yield url
 
 
@@ -195,25 +195,25 @@ async def test_a_writer_that_is_frozen_with_locks_does_not_keep_other_processes_
         await asyncio.to_thread(done.wait)
         await adding(1)(connection)
 
-    async with (
-        new_database(server_url()) as url,
-        open_database(url, METADATA, create=True) as first,
-        open_database(url, METADATA) as second,
-        trio.open_nursery() as nursery,
-    ):
+    with new_database(server_url()) as url:
+        async with (
+            open_database(url, METADATA, create=True) as first,
+            open_database(url, METADATA) as second,
+            trio.open_nursery() as nursery,
+        ):
 
-        async def wake_up_too_late() -> None:
-            with pytest.raises(DatabaseFailed):
-                await first.write(freeze)
+            async def wake_up_too_late() -> None:
+                with pytest.raises(DatabaseFailed):
+                    await first.write(freeze)
 
-        nursery.start_soon(wake_up_too_late)
-        await trio.to_thread.run_sync(frozen.wait)
-        try:
-            with trio.fail_after(60):
-                await second.write(locked)
-        finally:
-            done.set()
-        assert await second.read(numbers) == []
+            nursery.start_soon(wake_up_too_late)
+            await trio.to_thread.run_sync(frozen.wait)
+            try:
+                with trio.fail_after(60):
+                    await second.write(locked)
+            finally:
+                done.set()
+            assert await second.read(numbers) == []
 
 
 async def test_a_server_that_never_answers_the_writer_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,11 +222,12 @@ async def test_a_server_that_never_answers_the_writer_has_failed(monkeypatch: py
     async def wait(connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_sleep(600)"))
 
-    async with new_database(server_url()) as url, open_database(url, METADATA, create=True) as database:
-        with trio.fail_after(60), pytest.raises(DatabaseFailed):
-            await database.write(wait)
-        with pytest.raises(DatabaseFailed):
-            await database.write(adding(1))
+    with new_database(server_url()) as url:
+        async with open_database(url, METADATA, create=True) as database:
+            with trio.fail_after(60), pytest.raises(DatabaseFailed):
+                await database.write(wait)
+            with pytest.raises(DatabaseFailed):
+                await database.write(adding(1))
 
 
 # Group commit.

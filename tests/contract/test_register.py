@@ -61,7 +61,7 @@ async def opening(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
             FileRegister.create(tmp_path / "register", ORIGIN)
             yield lambda: file_register(tmp_path / "register")
         case "cell in postgresql":
-            async with new_database(server_url()) as url:
+            with new_database(server_url()) as url:
                 yield await new_cell(url)
         case "cell in s3":
             server: S3Server = request.getfixturevalue("s3")
@@ -69,7 +69,7 @@ async def opening(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
         case "sqlite":
             yield await new_register(tmp_path / "db", tmp_path / "register")
         case _:
-            async with new_database(kind) as url:
+            with new_database(kind) as url:
                 yield await new_register(url, tmp_path / "register")
 
 
@@ -303,7 +303,7 @@ async def test_a_register_whose_server_refuses_the_statement_is_uncertain() -> N
     async def rename(connection: AsyncConnection) -> None:
         await connection.execute(text("ALTER TABLE cell RENAME TO elsewhere"))
 
-    async with new_database(server_url()) as url:
+    with new_database(server_url()) as url:
         opening = await new_cell(url)
         async with opening() as register, open_database(url, CELLS) as database:
             await database.write(rename)

@@ -83,15 +83,16 @@ async def shared(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server) -
     """Made by ``init``; its register stands in another database, or in another bucket."""
     witness = ScriptedWitness(witness_key(), cosign)
     bucket = s3.new_bucket()
-    async with served(witness.app()) as asked, new_database(server_url()) as log, new_database(server_url()) as other:
-        witness.url = asked.url
-        register = other if request.param == "postgresql" else f"s3://{s3.new_bucket()}/register"
-        write_signer_key(tmp_path / "log.key", KEY)
-        (tmp_path / "policy.txt").write_bytes(policy_of(KEY, [witness]).format())
-        config = CONFIG.format(origin=ORIGIN, database=log, register=register, bucket=bucket)
-        (tmp_path / "log.toml").write_text(config)
-        await init(tmp_path)
-        yield Shared(tmp_path, s3.root / bucket / "log", witness)
+    with new_database(server_url()) as log, new_database(server_url()) as other:
+        async with served(witness.app()) as asked:
+            witness.url = asked.url
+            register = other if request.param == "postgresql" else f"s3://{s3.new_bucket()}/register"
+            write_signer_key(tmp_path / "log.key", KEY)
+            (tmp_path / "policy.txt").write_bytes(policy_of(KEY, [witness]).format())
+            config = CONFIG.format(origin=ORIGIN, database=log, register=register, bucket=bucket)
+            (tmp_path / "log.toml").write_text(config)
+            await init(tmp_path)
+            yield Shared(tmp_path, s3.root / bucket / "log", witness)
 
 
 async def test_three_processes_serve_one_log_whoever_of_them_is_killed(shared: Shared) -> None:
@@ -202,7 +203,7 @@ async def settable_clock(shared: Shared) -> Callable[[int], Awaitable[None]]:
 
     async def run(*statements: str) -> None:
         for statement in statements:
-            await execute(url, statement)
+            await trio.to_thread.run_sync(execute, url, statement)
 
     async def set_clock(seconds: int) -> None:
         await run(f"UPDATE stepped.clock SET wrong = make_interval(secs => {seconds})")
