@@ -10,7 +10,7 @@ import trio
 from starlette.applications import Starlette
 
 from logserver.app import LogApp
-from logserver.config import LogSettings, read_settings
+from logserver.config import DATABASE_NAME, PUBLIC_NAME, LogSettings, read_settings
 from logserver.cosign import Witnesses
 from logserver.files import PublicFiles, PublicObjects, StaticFiles
 from logserver.history import History, Publication
@@ -31,7 +31,7 @@ from runtime.clock import SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
 from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
-from runtime.errors import CannotTell
+from runtime.errors import CannotTell, UsageError
 from runtime.http import operator_routes
 from runtime.metrics import Metrics
 from runtime.objects import open_objects
@@ -39,9 +39,15 @@ from runtime.register import FileRegister, SharedRegister
 from runtime.signers import FileSigner
 from runtime.version import version_document
 
+_DATABASE_FILES = frozenset(f"{DATABASE_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
+
 
 def init(config: Path) -> None:
-    """Create the log's state: its data directory, database, public folder and register."""
+    """Create the log's state: its data directory, database, public folder and register.
+
+    Raises:
+        UsageError: it is there already, or some of it cannot be made; run again, it goes on where it was broken off.
+    """
     trio.run(_init, read_settings(config))
 
 
@@ -65,7 +71,12 @@ async def replay(config: Path) -> Replayed:
 
 
 async def _init(settings: LogSettings) -> None:
-    if settings.data is not None:
+    """Make everything. What an `init` that was broken off has made is as good as new until something uses it.
+
+    The database comes last: a log that has one was made, whole.
+    """
+    await _refuse_if_made(settings)
+    if settings.data is not None and not _is_half_made(settings.data):
         DataDirectory.create(settings.data)
     if isinstance(settings.register, Path):
         FileRegister.create(settings.register, settings.origin)
@@ -75,6 +86,24 @@ async def _init(settings: LogSettings) -> None:
     await trio.to_thread.run_sync(_files(settings).create)
     async with open_database(settings.database, METADATA, create=True):
         pass
+
+
+async def _refuse_if_made(settings: LogSettings) -> None:
+    # First, so that no new register comes to stand beside an old database.
+    try:
+        async with open_database(settings.database, METADATA):
+            pass
+    except UsageError:
+        return
+    raise UsageError("the database holds a log already: `init` makes new state only, it never replaces any")
+
+
+def _is_half_made(data: Path) -> bool:
+    """Whether nothing is here that was not left by an `init` before its end; what it is, the later steps look at."""
+    try:
+        return {file.name for file in data.iterdir()} <= {PUBLIC_NAME, *_DATABASE_FILES}
+    except OSError:
+        return False
 
 
 def _files(settings: LogSettings) -> StaticFiles:

@@ -138,6 +138,8 @@ class ObjectCell:
 async def open_cell(url: str, name: str, *, create: bool = False) -> AsyncIterator[Cell]:
     """Open the cell of this name, at ``postgresql://…`` or ``s3://bucket/prefix``.
 
+    With ``create`` there is room for it afterwards; whether something is in it the cell itself tells.
+
     Raises:
         UsageError: it cannot be had, says why.
         CannotTell: the PostgreSQL server does not answer.
@@ -145,8 +147,18 @@ async def open_cell(url: str, name: str, *, create: bool = False) -> AsyncIterat
     if url.startswith("s3://"):
         yield ObjectCell(open_objects(url), "register.json")
         return
-    async with open_database(url, METADATA, create=create) as database:
+    if create:
+        await _make_table(url)
+    async with open_database(url, METADATA) as database:
         yield DatabaseCell(database, name)
+
+
+async def _make_table(url: str) -> None:
+    try:
+        async with open_database(url, METADATA, create=True):
+            pass
+    except UsageError:
+        return  # it was there, which opening it will show, or it cannot be made, and opening it will say why
 
 
 _EMPTY = (

@@ -129,11 +129,16 @@ class FileRegister:
     def create(path: Path, origin: str) -> None:
         """Make a new register, of an origin of which nothing was stated. ``init`` does this once.
 
+        One that was made and never opened is as good as new, and left as it is.
+
         Raises:
-            UsageError: the directory exists and is not empty, or cannot be made.
+            UsageError: the directory exists and holds something else, or cannot be made.
         """
+        new = Held(origin=origin, epoch=0).format()
+        if _holds_only(path, new):
+            return
         DataDirectory.create(path)
-        create_file(path / _FILE_NAME, Held(origin=origin, epoch=0).format())
+        create_file(path / _FILE_NAME, new)
 
     @classmethod
     @contextmanager
@@ -211,11 +216,18 @@ class SharedRegister:
     async def create(cell: Cell, origin: str) -> None:
         """Make a new register, of an origin of which nothing was stated. ``init`` does this once.
 
+        One that was made and never opened is as good as new, and left as it is.
+
         Raises:
-            UsageError: there is one already, or the place cannot be had.
+            UsageError: there is another one already, or the place cannot be had.
         """
+        new = Held(origin=origin, epoch=0).format()
         try:
-            await cell.create(Held(origin=origin, epoch=0).format())
+            try:
+                await cell.create(new)
+            except UsageError:
+                if await cell.read() != new:
+                    raise
         except OSError as error:
             raise UsageError(f"cannot make the register: {error.strerror}") from None
 
@@ -445,6 +457,13 @@ def _from_row(row: Row[*tuple[str, int, bytes, int, bytes]]) -> Statement:
 
 
 _FILE_NAME = "statement.json"
+
+
+def _holds_only(path: Path, held: bytes) -> bool:
+    try:
+        return [file.name for file in path.iterdir()] == [_FILE_NAME] and (path / _FILE_NAME).read_bytes() == held
+    except OSError:
+        return False
 
 
 def _read_held(path: Path) -> Held:

@@ -28,7 +28,7 @@ from runtime.register import (
 )
 from tests.fakes import MemoryRegister, Stated
 from tests.objects import S3Server
-from tests.postgresql import new_database, server_url
+from tests.postgresql import empty_database, new_database, server_url
 from tlog.advance import Advance, Refresh, Statement
 from tlog.hashing import EMPTY_ROOT, Hash
 
@@ -82,8 +82,6 @@ async def new_register(place: str | Path, second_place: Path) -> Opening:
 async def new_cell(url: str) -> Opening:
     async with open_cell(url, ORIGIN, create=True) as cell:
         await SharedRegister.create(cell, ORIGIN)
-        with pytest.raises(UsageError, match="holds something already"):
-            await SharedRegister.create(cell, ORIGIN)
     return lambda: shared_register(url)
 
 
@@ -276,11 +274,34 @@ async def test_a_persisted_value_cannot_be_exchanged(opening: Opening) -> None:
 
 async def test_init_does_not_replace_a_register(tmp_path: Path) -> None:
     FileRegister.create(tmp_path / "file", ORIGIN)
-    StateCounter.create(tmp_path / "counter")
+    with pytest.raises(UsageError, match="not empty"):
+        FileRegister.create(tmp_path / "file", "log.example/another")
+    FileRegister.create(tmp_path / "file", ORIGIN)  # as good as new, until somebody opens it
+    with FileRegister.open(tmp_path / "file", ORIGIN):
+        pass
+    (tmp_path / "file" / "lock").unlink()
     with pytest.raises(UsageError, match="not empty"):
         FileRegister.create(tmp_path / "file", ORIGIN)
+    StateCounter.create(tmp_path / "counter")
     with pytest.raises(UsageError, match="exists"):
         StateCounter.create(tmp_path / "counter")
+
+
+@pytest.mark.parametrize("where", ["postgresql", "s3"])
+async def test_init_does_not_replace_a_register_that_several_reach(where: str, request: pytest.FixtureRequest) -> None:
+    if where == "s3":
+        url = f"s3://{request.getfixturevalue('s3').new_bucket()}/register"
+    else:
+        url = request.getfixturevalue("one_database")
+        empty_database(url)
+    for _ in range(2):  # as good as new, until somebody opens it
+        async with open_cell(url, ORIGIN, create=True) as cell:
+            await SharedRegister.create(cell, ORIGIN)
+    async with open_cell(url, ORIGIN) as cell:
+        await SharedRegister.open(cell, ORIGIN)
+    async with open_cell(url, ORIGIN, create=True) as cell:
+        with pytest.raises(UsageError, match="holds something already"):
+            await SharedRegister.create(cell, ORIGIN)
 
 
 @pytest.mark.parametrize("error", [DatabaseFailed(), OSError(None, "no answer")])
