@@ -231,7 +231,10 @@ def _one_of_several(parts: _Parts) -> Node:
     async def open_publisher() -> AsyncIterator[tuple[Publisher, Sequence[Callable[[], Awaitable[object]]]]]:
         async with _register(settings) as register:
             publisher, files = await parts.publisher(register)
-            yield publisher, (*parts.cleaners(files), register.wait_lost)
+            try:
+                yield publisher, (*parts.cleaners(files), register.wait_lost)
+            finally:
+                parts.sequencer.tiled(None)
 
     leader = Leader(Lease(parts.database), open_publisher)
     follower = Follower(

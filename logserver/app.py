@@ -37,6 +37,7 @@ MAX_PAGE = 500  # checkpoints in one answer: under SQLite's oldest limit of 999 
 MAX_WAIT_SECONDS = 25  # for a checkpoint that covers an entry; beyond it proxies lose patience
 WAITING_AT_ONCE = 256  # requests that wait for it, a quarter of a server's connections
 READS_AT_ONCE = 32  # threads of their own, so that the publisher waits for no reader, however slow the storage is
+TILES_SECONDS = 5.0  # for the tiles to catch up with the entries; they do within one unless the disk is unwell
 RETRY_SECONDS = 1  # a group commit takes milliseconds: by then there is room again
 
 # A browser-based auditor may read what is public.
@@ -174,6 +175,11 @@ class LogApp:
             return refusal(503, "the log is behind: try again in a second", {"retry-after": str(RETRY_SECONDS)})
 
     async def _sequence(self, entries: tuple[bytes, ...]) -> tuple[int, ...]:
+        if self._sequencer.is_ahead:
+            with trio.move_on_after(TILES_SECONDS):
+                await self._sequencer.wait_for_tiles()
+            if self._sequencer.is_ahead:
+                raise Busy
         indexes = await self._sequencer.add(entries)
         self._metrics.answered(len(indexes))
         return indexes

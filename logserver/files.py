@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from logserver.core import EMPTY_EDGE, Edge, TileFile
 from runtime.errors import UsageError
-from runtime.files import replace_file, sync_directory
+from runtime.files import replace_file, replace_files, sync_directory
 from runtime.objects import Object, Objects, Overtaken
 from runtime.register import Fenced
 from tlog.errors import FormatError
@@ -161,10 +161,10 @@ class PublicFiles(StaticFiles):
 
     @override
     def write(self, files: Sequence[TileFile]) -> None:
-        for file in files:
-            path = self.root / file.path
-            self._make_folder(path.parent)
-            replace_file(path, file.data, mode=FILE_MODE)
+        placed = [(self.root / file.path, file.data) for file in files]
+        for folder in dict.fromkeys(path.parent for path, _ in placed):
+            self._make_folder(folder)
+        replace_files(placed, mode=FILE_MODE)
 
     @override
     def drop_partial(self, path: str) -> None:

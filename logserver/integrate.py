@@ -33,6 +33,11 @@ class Integrator:
         self._files = files
         self._edge = edge
 
+    @property
+    def size(self) -> int:
+        """How many entries have their tiles."""
+        return self._edge.size
+
     async def integrate(self) -> TreeHead:
         """Write the tiles of everything that is durable; when this returns the tree of this head has all of them.
 
@@ -56,6 +61,7 @@ class Integrator:
             entries = await load_entries(self._database, self._edge.size, end)
             # In a thread: hashing a step of the largest entries takes half a second.
             self._edge = await trio.to_thread.run_sync(self._append, entries)
+            self._sequencer.tiled(self._edge.size)
 
     def _append(self, entries: list[bytes]) -> Edge:
         edge, files = grow(self._edge, entries)
@@ -103,4 +109,5 @@ async def resume(
                 "public folder, and put back what it names"
             )
     await integrator.integrate()
+    sequencer.tiled(integrator.size)
     return integrator

@@ -87,6 +87,7 @@ LEASE = Table(
 )
 
 MAX_BATCH_REQUESTS = 1024  # what one commit carries: larger batches delay the first answer more than they save
+MAX_UNTILED = 65_536  # durable entries without tiles: a start after a crash makes them first, half a second of work
 RECENT_ENTRIES = 65_536  # about 8 MB; `dedup = "recent"` forgets older ones, and all of them at a restart
 
 
@@ -163,6 +164,8 @@ class Sequencer:
         self._known = _Known(dedup, OrderedDict())
         self._pending: Sequenced | None = None
         self._grown = trio.Event()
+        self._tiled: int | None = None
+        self._caught_up = trio.Event()
         self._group = database.group(self._commit, on_commit=self._committed, max_batch=MAX_BATCH_REQUESTS)
 
     async def add(self, entries: tuple[bytes, ...]) -> tuple[int, ...]:
@@ -189,6 +192,22 @@ class Sequencer:
         """Wait until the log is larger than this."""
         while self.tree.end <= size:
             await self._grown.wait()
+
+    def tiled(self, size: int | None) -> None:
+        """Note up to which size the tiles are written; None says that another process writes them now."""
+        self._tiled = size
+        self._caught_up.set()
+        self._caught_up = trio.Event()
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether so many entries wait for their tiles that more had better wait as well."""
+        return self._tiled is not None and self.tree.end - self._tiled > MAX_UNTILED
+
+    async def wait_for_tiles(self) -> None:
+        """Wait until fewer entries do."""
+        while self.is_ahead:
+            await self._caught_up.wait()
 
     async def _commit(
         self, connection: AsyncConnection, requests: Sequence[tuple[bytes, ...]]
