@@ -230,8 +230,8 @@ def _one_of_several(parts: _Parts) -> Node:
     @asynccontextmanager
     async def open_publisher() -> AsyncIterator[tuple[Publisher, Sequence[Callable[[], Awaitable[object]]]]]:
         async with _register(settings) as register:
-            publisher, files = await parts.publisher(register)
             try:
+                publisher, files = await parts.publisher(register)
                 yield publisher, (*parts.cleaners(files), register.wait_lost)
             finally:
                 parts.sequencer.tiled(None)
