@@ -30,7 +30,7 @@ from tlog.text import encode_base64, parse_decimal
 from witness.copies import DamagedCopy
 from witness.core import BadRequest, NotProven, NotSigned, UnknownLog
 from witness.cosigner import Answer, ConvictedLog, Cosigned, Cosigner, NoKey, OnHold, OverBudget, outcome_of
-from witness.page import about, page, status
+from witness.page import about, page, status, turn
 from witness.store import Conflicting, Convicted
 
 NOTE_MEDIA_TYPE = "text/plain; charset=utf-8"
@@ -145,16 +145,17 @@ async def _checkpoint(cosigner: Cosigner, request: Request) -> Response:
     return revalidated(request, bare(200, note, NOTE_MEDIA_TYPE), PUBLIC_HEADERS)
 
 
-async def _logs(cosigner: Cosigner, _request: Request) -> Response:
-    heads = {head.origin: head for head in await cosigner.heads()}
+async def _logs(cosigner: Cosigner, request: Request) -> Response:
+    # Ten thousand logs in one answer are 3 MB, and a thousand clients that read them slowly all our memory.
+    shown, following = turn(cosigner, request.query_params.get("after", ""))
     logs = []
-    for origin, keys in sorted(cosigner.logs.items()):
-        head = heads.get(origin)
+    for origin in shown:
+        head = await cosigner.head(origin)
         convicted = cosigner.conflicts.convicted.get(origin)
         logs.append(
             {
                 "origin": origin,
-                "vkeys": [key.format() for key in keys],
+                "vkeys": [key.format() for key in cosigner.logs[origin]],
                 "checkpoint": f"/{sha256(origin.encode()).hexdigest()}/checkpoint",
                 "size": head.size if head else None,
                 "root_hash": encode_base64(head.root_hash).decode() if head else None,
@@ -162,7 +163,7 @@ async def _logs(cosigner: Cosigner, _request: Request) -> Response:
                 "convicted": convicted.evidence_id.hex() if convicted else None,
             }
         )
-    return JSONResponse({"logs": logs})
+    return JSONResponse({"logs": logs, "next": following})
 
 
 async def _page(cosigner: Cosigner, request: Request) -> Response:

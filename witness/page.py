@@ -57,8 +57,7 @@ async def status(cosigner: Cosigner, after: str = "") -> Status:
     answers: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for (origin, outcome), count in cosigner.tally.answers.items():
         answers[origin][outcome] = count
-    remaining = sorted(origin for origin in cosigner.logs if origin > after)
-    shown = remaining[:MAX_ROWS]
+    shown, following = turn(cosigner, after)
     logs = [_log(cosigner, origin, await cosigner.head(origin), now, answers.get(origin, {})) for origin in shown]
     keyring = cosigner.keyring
     return Status(
@@ -67,8 +66,15 @@ async def status(cosigner: Cosigner, after: str = "") -> Status:
         signing=cosigner.hold is None,
         keys={vkey: key.retires for vkey, key in keyring.recorded.items()},
         logs=tuple(logs),
-        next=shown[-1] if len(remaining) > len(shown) else None,
+        next=following,
     )
+
+
+def turn(cosigner: Cosigner, after: str) -> tuple[list[str], str | None]:
+    """The origins that one answer is about, and after which of them the next one begins if there are more."""
+    remaining = sorted(origin for origin in cosigner.logs if origin > after)
+    shown = remaining[:MAX_ROWS]
+    return shown, shown[-1] if len(remaining) > len(shown) else None
 
 
 def about(cosigner: Cosigner, url: str, version: str) -> dict[str, object]:

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
+from urllib.parse import quote
 
 from runtime.client import Client
 from runtime.metrics import Metrics
@@ -86,6 +87,20 @@ async def test_many_logs_come_in_pages(tmp_path: Path) -> None:
         second = await status(cosigner, first.next or "")
         assert ([log.origin for log in second.logs], second.next) == ([f"log.example/{MAX_ROWS:04}"], None)
         assert f"/?after=log.example%2F{MAX_ROWS - 1:04}" in page(first)
+
+
+async def test_no_answer_lists_more_logs_than_a_page_holds(tmp_path: Path) -> None:
+    await make_witness(tmp_path)
+    key = log_key("log.example/x").verifier_key
+    logs = {f"log.example/{number:04}": [key] for number in range(MAX_ROWS + 1)}
+    async with (
+        open_witness(tmp_path, logs, KEYS, FakeClock()) as cosigner,
+        served(witness_app(cosigner, Metrics())) as public,
+    ):
+        first = json.loads((await public.get("/v1/logs")).body)
+        assert ([log["origin"] for log in first["logs"]], first["next"]) == (sorted(logs)[:-1], sorted(logs)[-2])
+        second = json.loads((await public.get(f"/v1/logs?after={quote(first['next'], safe='')}")).body)
+        assert ([log["origin"] for log in second["logs"]], second["next"]) == (sorted(logs)[-1:], None)
 
 
 async def test_a_convicted_log_stands_out(tmp_path: Path) -> None:
