@@ -22,6 +22,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -121,6 +122,7 @@ def _allow_many_files() -> None:
 
 
 async def _run(role: str, daemon: Daemon) -> int:
+    _owns_process.set(True)
     drain, serving = trio.Event(), trio.Event()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watchers:
@@ -153,7 +155,12 @@ async def _drain_on_signal(
 
 
 def _end_within(seconds: float) -> None:
-    """See to it that the process ends, also if a thread of it never comes back: no program can take one away."""
+    """See to it that the process ends, also if a thread of it never comes back: no program can take one away.
+
+    A node that is one of several in a program, as in a demonstration or a test, ends no more than itself.
+    """
+    if not _owns_process.get():
+        return
     timer = threading.Timer(seconds, _end_now)
     timer.daemon = True
     timer.start()
@@ -188,4 +195,5 @@ def _report(error: BaseException) -> int:
     return code
 
 
+_owns_process: ContextVar[bool] = ContextVar("owns_process", default=False)
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

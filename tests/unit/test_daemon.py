@@ -6,11 +6,16 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+import trio
+from starlette.applications import Starlette
+
+from runtime.daemon import Node, serve_node
 
 ROOT = Path(__file__).resolve().parents[2]
 PREAMBLE = """
@@ -262,6 +267,18 @@ def test_what_never_answers_does_not_keep_a_daemon_from_ending(what: str) -> Non
         process.terminate()
         code, _, log = ended(process)
         assert (code, "stopped although something did not answer" in log) == (0, True)
+
+
+async def test_a_node_that_ends_in_another_program_does_not_end_that() -> None:
+    @asynccontextmanager
+    async def node() -> AsyncIterator[Node]:
+        yield Node("vkey", Starlette())
+
+    drain = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_node, node(), "127.0.0.1:0", None, drain)
+        drain.set()
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
 def test_once_it_serves_the_interpreter_is_tuned_for_serving() -> None:
