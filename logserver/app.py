@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from logserver.core import parse_batch
 from logserver.files import StaticFiles
-from logserver.history import History, Published, Question
+from logserver.history import Crowded, History, Published, Question
 from logserver.metrics import LogMetrics
 from logserver.store import Sequencer
 from logserver.submitters import Submitters
@@ -114,7 +114,7 @@ class LogApp:
 
     def app(self) -> ASGIApp:
         """The public interface."""
-        app = Starlette(routes=self.routes(), exception_handlers={ObjectsFailed: _away})
+        app = Starlette(routes=self.routes(), exception_handlers={ObjectsFailed: _away, Crowded: _crowded})
         app.router.redirect_slashes = False  # each resource has one path, and clients of ours follow no redirects
         return shortcut(app, "/add", self._add)
 
@@ -281,6 +281,7 @@ class LogApp:
             question = self._question(request.query_params)
         except FormatError as error:
             return refusal(400, f"{error}: leave out what you do not want to say")
+        self._history.check_room_for_export()
 
         async def lines() -> AsyncIterator[bytes]:
             async for published in self._history.export(question):
@@ -296,6 +297,11 @@ class LogApp:
 
 async def _away(_request: Request, _error: Exception) -> Response:
     return refusal(503, "the log's storage does not answer: try again later", {**ABSENT, "retry-after": "5"})
+
+
+async def _crowded(_request: Request, _error: Exception) -> Response:
+    headers = {**ABSENT, "retry-after": str(RETRY_SECONDS)}
+    return refusal(503, "too many ask about the history at once: try again in a second", headers)
 
 
 def _question(asked: Mapping[str, str]) -> Question:

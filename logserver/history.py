@@ -5,6 +5,9 @@ that is not there is either old or was never shown by this log.
 
 Who asks for a list gets it page by page. What names the next page, the *cursor*, is authenticated, with the question it
 belongs to: nobody can make one up, or go on with another question than the one that was begun.
+
+Questions are anybody's, and some take the database long. They get some of its readers and never all: whatever is asked,
+the integrator finds one free.
 """
 
 import hmac
@@ -13,6 +16,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
+import trio
 from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,6 +29,11 @@ from tlog.text import MAX_INTEGER
 
 SECONDS_OF_A_DAY = 86400
 EXPORTED_AT_ONCE = 200  # checkpoints in memory while all of them are exported
+
+# Together fewer than READERS of runtime.engines.
+QUESTIONS_AT_ONCE = 2
+EXPORTS_AT_ONCE = 1
+QUESTIONS_WAITING = 64  # of each of the two: a few seconds of work at the most, unless the history is huge
 
 _CURSOR_KEY_BYTES = 32
 _TAG_BYTES = 16
@@ -77,11 +86,17 @@ class Question:
     witness: str | None = None
 
 
+class Crowded(Exception):  # noqa: N818  # it names a state
+    """More is being asked about the history than there is room for."""
+
+
 class History:
     """The published checkpoints. Made by ``open``."""
 
     def __init__(self, database: Database, days: int | None, cursor_key: bytes) -> None:
         self._database = database
+        self._questions = trio.CapacityLimiter(QUESTIONS_AT_ONCE)
+        self._exports = trio.CapacityLimiter(EXPORTS_AT_ONCE)
         self._days = days
         self._cursor_key = cursor_key
 
@@ -128,17 +143,31 @@ class History:
         await self._database.write(work)
 
     async def note(self, size: int) -> bytes | None:
-        """The checkpoint of a size, with all its signatures."""
+        """The checkpoint of a size, with all its signatures.
+
+        Raises:
+            Crowded: there is no room for another question.
+        """
 
         async def work(connection: AsyncConnection) -> bytes | None:
             found = await connection.execute(select(CHECKPOINT.c.note).where(CHECKPOINT.c.size == size))
             return found.scalar_one_or_none()
 
-        return await self._database.read(work)
+        _check_room(self._questions)
+        async with self._questions:
+            return await self._database.read(work)
 
     async def page(self, question: Question) -> list[Published]:
-        """The checkpoints that were asked for, from the smallest on; no more than the limit."""
+        """The checkpoints that were asked for, from the smallest on; no more than the limit.
 
+        Raises:
+            Crowded: there is no room for another question.
+        """
+        _check_room(self._questions)
+        async with self._questions:
+            return await self._page(question)
+
+    async def _page(self, question: Question) -> list[Published]:
         async def work(connection: AsyncConnection) -> list[Published]:
             wanted = select(CHECKPOINT).where(*_conditions(question)).order_by(CHECKPOINT.c.size)
             rows = (await connection.execute(wanted.limit(question.limit))).all()
@@ -157,13 +186,28 @@ class History:
 
         return await self._database.read(work)
 
+    def check_room_for_export(self) -> None:
+        """See before an export begins whether it would be one too many.
+
+        Raises:
+            Crowded: it would.
+        """
+        _check_room(self._exports)
+
     async def export(self, question: Question) -> AsyncIterator[Published]:
-        """All checkpoints that were asked for, whatever its limit, from the smallest on."""
+        """All checkpoints that were asked for, whatever its limit, from the smallest on.
+
+        Once begun it waits for its turn at each page, which others have in between.
+        """
         question = replace(question, limit=EXPORTED_AT_ONCE)
-        while page := await self.page(question):
+        while page := await self._exported(question):
             for published in page:
                 yield published
             question = replace(question, after=page[-1].head.size)
+
+    async def _exported(self, question: Question) -> list[Published]:
+        async with self._exports:
+            return await self._page(question)
 
     def cursor(self, question: Question, last: int) -> str:
         """What names the page after the one that ended with this size."""
@@ -190,6 +234,11 @@ class History:
     def _tag(self, question: Question, place: bytes) -> bytes:
         asked = replace(question, after=-1, limit=1)  # the length of a page may change on the way
         return hmac.digest(self._cursor_key, place + repr(asked).encode(), "sha256")[:_TAG_BYTES]
+
+
+def _check_room(turns: trio.CapacityLimiter) -> None:
+    if turns.statistics().tasks_waiting >= QUESTIONS_WAITING:
+        raise Crowded
 
 
 _CURSOR_CHARACTERS = (8 + _TAG_BYTES) * 4 // 3

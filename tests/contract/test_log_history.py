@@ -1,17 +1,24 @@
 """The checkpoints that a log has published, asked for afterwards."""
 
+import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+import trio
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from logserver.history import EXPORTS_AT_ONCE, QUESTIONS_AT_ONCE
+from runtime.database import Database, Work
+from runtime.engines import READERS
 from tests.fakes import FakeClock
 from tests.keys import NOW, log_key, mldsa_key, witness_key
-from tests.log_nodes import make_log, open_log
+from tests.log_nodes import OpenLog, make_log, open_log
 from tests.served import Served, served
 from tests.witnesses import ScriptedWitness, cosign, policy_of, says
 from tlog.signed_checkpoint import open_checkpoint
@@ -22,6 +29,8 @@ pytestmark = pytest.mark.usefixtures("place")
 ORIGIN = "log.example/one"
 KEYS = [log_key(ORIGIN), mldsa_key(ORIGIN)]
 DAY = 86400
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -213,3 +222,62 @@ async def test_what_is_older_than_configured_is_forgotten_and_the_newest_never(t
         assert (await sizes(asked, ""))[0] == [2, 3]
         await opened.publisher.publish()
         assert (await sizes(asked, ""))[0] == [3]
+
+
+class Slow:
+    """The database of a log that grew a long history: questions keep its readers until the test lets go of them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.free = threading.Event()
+        self.begun = 0
+
+    async def read(self, work: Work[T]) -> T:
+        async def slowly(connection: AsyncConnection) -> T:
+            self.begun += 1
+            await asyncio.to_thread(self.free.wait)
+            return await work(connection)
+
+        return await self.database.read(slowly)
+
+
+@pytest.mark.parametrize("path", ["/v1/checkpoints", "/v1/checkpoints/0", "/v1/checkpoints.ndjson"])
+async def test_whoever_asks_however_much_keeps_no_entry_from_being_published(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logserver.history.QUESTIONS_WAITING", 5)
+    await make_log(tmp_path, ORIGIN)
+    async with open_log(tmp_path, KEYS) as opened, served(opened.app.app()) as asked:
+        await opened.publisher.publish()
+        slow = Slow(opened.history._database)
+        monkeypatch.setattr(opened.history, "_database", slow)
+        answers: list[int] = []
+
+        async def ask() -> None:
+            answer = await asked.get(path)
+            answers.append(answer.status)
+            if answer.status == 503:
+                assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("1", "no-store")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2 * READERS + 5):
+                nursery.start_soon(ask)
+            with trio.fail_after(30):
+                while 503 not in answers:
+                    await trio.lowlevel.checkpoint()
+                await opened.add(b"meanwhile")
+                monkeypatch.undo()  # the publisher's own record is no question
+                await opened.publisher.publish()
+            assert published_size(opened) == 1
+            assert 0 < slow.begun < READERS
+            slow.free.set()
+        assert sorted(set(answers)) == [200, 503]
+        assert (await asked.get(path)).status == 200
+
+
+def published_size(opened: OpenLog) -> int | None:
+    return opened.publisher.published.size if opened.publisher.published else None
+
+
+def test_questions_leave_a_reader_to_the_log() -> None:
+    assert QUESTIONS_AT_ONCE + EXPORTS_AT_ONCE < READERS
