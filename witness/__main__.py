@@ -123,10 +123,12 @@ async def reconciled(witness: Witness, fetch: Fetch) -> None:
     """
     if witness.cosigner.hold is None:
         return
-    settings, stated = witness.settings, await read_stated_origins(witness.database)
-    own = witness.cosigner.keyring.verifiers
-    inquiry = Inquiry(settings.peers, settings.url, {*witness.logs.known, *stated}, own)
-    await reconcile(inquiry, witness.register, fetch)
+    settings, own = witness.settings, witness.cosigner.keyring.verifiers
+    asked, unasked = set[str](), {*witness.logs.known, *await read_stated_origins(witness.database)}
+    while unasked:  # and those that a list or a command adds meanwhile: the original may have signed for them too
+        await reconcile(Inquiry(settings.peers, settings.url, unasked, own), witness.register, fetch)
+        asked |= unasked
+        unasked = set(witness.logs.known) - asked
     await write_place(witness.database, _place(settings))
     witness.cosigner.hold = None
 

@@ -244,6 +244,28 @@ async def test_keys_that_signed_in_a_lost_state_are_not_used_with_a_new_one(tmp_
             await reconciled(ours, keeping(await copy_of(old)))
 
 
+async def test_a_log_that_is_added_while_peers_are_asked_is_asked_about_too(tmp_path: Path) -> None:
+    """A list that is pulled again brings back what the copy does not know, and the original has cosigned."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    await create(settings(old))
+    await cosigned(old, 0, 5)
+    await create(settings(new))
+    known_to_peers = keeping(await copy_of(old))
+    restored = replace(settings(new, PEER), logs={"log.example/other": tuple(LOGS[ORIGIN])})
+    async with opened(restored, FakeClock()) as ours:
+
+        async def fetch(url: str) -> Response:
+            if not url.endswith(PUBLIC):
+                ours.logs.known[ORIGIN] = ours.logs.active[ORIGIN] = tuple(LOGS[ORIGIN])
+            return await known_to_peers(url)
+
+        with pytest.raises(UsageError, match="does not know"):
+            await reconciled(ours, fetch)
+        assert isinstance(await answer(ours, 0, 3), OnHold)
+
+
 async def test_a_silent_peer_is_waited_for_and_our_own_url_is_not(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
