@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gossip.messages import MAX_DIGEST, MAX_HAVE, MAX_HEADS, MAX_SIGNATURE_LINES
+from gossip.outbox import MAX_WAITING_EVIDENCE, MAX_WAITING_MESSAGES
 from specs.vectors.make_gossip import FOLDER, MESSAGES, ORIGIN, text, vectors
 from tests.fakes_log import signer
 from tlog.keys import VerifierKey
@@ -102,8 +103,15 @@ def test_the_specification_shows_the_bytes_of_an_envelope_a_testimony_and_every_
 
 
 def test_the_specification_names_the_limits_of_the_code() -> None:
-    for limit in (MAX_DIGEST, MAX_HEADS, MAX_HAVE, MAX_SIGNATURE_LINES):
-        assert f"{limit}" in SPECIFICATION
+    for limit in (
+        f"| 3 | DIGEST | since or nil, cursor, [[origin, size, root, flags]…] ≤ {MAX_DIGEST}, more |",
+        f"| 4 | GET_HEADS | [origin…] ≤ {MAX_HEADS} |",
+        f"| 10 | HAVE_EVIDENCE | [[class, origin, accused, id]…] ≤ {MAX_HAVE} |",
+        f"with at most {MAX_SIGNATURE_LINES} signature lines",
+        f"[[origin, size, root, flags]…] ≤ {MAX_DIGEST}, answer |",
+        f"| messages waiting for one peer | {MAX_WAITING_MESSAGES}, and {MAX_WAITING_EVIDENCE} of evidence |",
+    ):
+        assert limit in SPECIFICATION
 
 
 def test_the_hash_of_a_bucket_can_be_made_of_the_bytes_of_the_other_messages() -> None:
