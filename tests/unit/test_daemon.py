@@ -272,7 +272,7 @@ def test_what_never_answers_does_not_keep_a_daemon_from_ending(what: str) -> Non
 async def test_a_node_that_ends_in_another_program_does_not_end_that() -> None:
     @asynccontextmanager
     async def node() -> AsyncIterator[Node]:
-        yield Node("vkey", Starlette())
+        yield Node("vkey", Starlette(), Starlette())
 
     drain = trio.Event()
     async with trio.open_nursery() as nursery:
