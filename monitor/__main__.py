@@ -49,8 +49,9 @@ from monitor.sights import SightStore
 from monitor.site import Site
 from monitor.sources.kinds import source_of
 from monitor.sources.source import Fetch, Source
+from monitor.stage import Outage, Stage
 from monitor.store import METADATA, MonitorStore, write_branches
-from monitor.tasks import post, watch
+from monitor.tasks import post, tell_outage, watch
 from monitor.views import Views
 from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Client
@@ -108,14 +109,25 @@ async def _init(settings: MonitorSettings) -> None:
 
 @asynccontextmanager
 async def open_node(settings: MonitorSettings, drain: trio.Event) -> AsyncIterator[Node]:
-    """Open the monitor's state. Its tasks do nothing until somebody runs them."""
+    """Open the monitor's state, begin its work, and keep both going through outages of its disk."""
     proxies = {watched.vantage.proxy for watched in settings.logs if watched.vantage and watched.vantage.proxy}
     async with AsyncExitStack() as clients:
         client = await clients.enter_async_context(Client())
         through = {proxy: (await clients.enter_async_context(Client(proxy=proxy))).fetch for proxy in sorted(proxies)}
         world = World(SystemClock(), client.fetch, partial(post, client), through)
-        async with open_parts(settings, world) as parts:
-            yield _node(settings, parts, drain)
+        stage = Stage(partial(_opened, settings, world, drain))
+        async with trio.open_nursery() as nursery:
+            vkey: str = await nursery.start(stage.run)
+            yield Node(vkey, stage.public, stage.operator)
+            stage.ended.set()
+
+
+@asynccontextmanager
+async def _opened(
+    settings: MonitorSettings, world: "World", drain: trio.Event, outage: Outage | None
+) -> AsyncIterator[Node]:
+    async with open_parts(settings, world) as parts:
+        yield _node(settings, parts, drain, outage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +333,7 @@ def _rules(settings: MonitorSettings) -> Rules:
     )
 
 
-def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
+def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event, outage: Outage | None) -> Node:
     monitor, gossip = parts.monitor, parts.gossip
     views = Views(monitor, settings.peers, {watched.log.id: public(watched.url) for watched in settings.logs})
 
@@ -334,8 +346,10 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
     watch_visitors(parts.metrics, {"questions": visitors, "readers": readers})
 
     async def release_when_draining() -> None:
-        await drain.wait()
-        gossip.release()
+        try:
+            await drain.wait()
+        finally:
+            gossip.release()  # when the state fails, too: who waits for news waits for nothing
 
     return Node(
         vkey=monitor.observer.vkey.format(),
@@ -366,6 +380,7 @@ def _node(settings: MonitorSettings, parts: Parts, drain: trio.Event) -> Node:
                 reachable=settings.reachable,
             ),
             release_when_draining,
+            partial(tell_outage, monitor.alarms, outage),
             *parts.watchers,
         ),
     )

@@ -20,6 +20,7 @@ from monitor.node import Monitor
 from monitor.page.overview import Watching
 from monitor.page.web import READERS, Reading
 from monitor.records import Records
+from monitor.stage import UNWELL
 from monitor.views import Document, Views
 from runtime.clock import Clock
 from runtime.http import bare, read_body, refusal, revalidated
@@ -55,7 +56,8 @@ def monitor_app(
             Route("/v1/submit", doors.submit, methods=["POST"]),
             Route("/v1/evidence", doors.evidence, methods=["POST"]),
             *reading_routes(name, monitor, views, clock, readers, records),
-        ]
+        ],
+        exception_handlers=UNWELL,
     )
     app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
     return app

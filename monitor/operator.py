@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from monitor.courier import Courier, channel_routes
 from monitor.matching import MatchStore, matching_routes
+from monitor.stage import UNWELL
 from runtime.http import Problems, operator_routes
 from runtime.metrics import Metrics
 from runtime.version import version_document
@@ -25,7 +26,8 @@ def operator_app(
             *matching_routes(matches),
             *channel_routes(courier),
             *pages,
-        ]
+        ],
+        exception_handlers=UNWELL,
     )
     app.router.redirect_slashes = False  # a redirect would go to whatever host the request named
     return app

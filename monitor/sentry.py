@@ -25,6 +25,7 @@ from monitor.alarms.core import (
     witness_facts,
 )
 from monitor.alarms.kinds import (
+    DISK_FAILED,
     LOG_STALE,
     PEER_LAG,
     POLICY_DEGRADED,
@@ -126,10 +127,20 @@ class Sentry:
                 await self._alarms.hold(change.key, change.detail, seconds=change.since)
             else:
                 await self._alarms.end(change.key)
+        await self._look_at_disks()
         await self.archive.flush()
         if now_ms // MINUTE_MS != self._minute_ms:
             self._minute_ms = now_ms // MINUTE_MS
             await self._each_minute(now_ms, witnesses)
+
+    async def _look_at_disks(self) -> None:
+        """Raise the alarm about a mirror that cannot be written, and end it once there is nothing more to write."""
+        for site in self.monitor.sites.values():
+            key, error = Key(DISK_FAILED, site.log.origin, "the mirror"), site.follower.disk_error
+            if error is not None:
+                await self._alarms.hold(key, error.strerror or str(error))
+            elif site.confirmed is not None:  # or nobody has tried to write since the start
+                await self._alarms.end(key)
 
     @property
     def _alarms(self) -> Alarms:

@@ -7,7 +7,11 @@ import trio
 
 from gossip.envelope import MAX_ENVELOPE_BYTES
 from gossip.shell import ENVELOPE_TYPE, Gossip, Reply, Unreachable
+from monitor.alarms.book import Alarms
+from monitor.alarms.core import CALM_SECONDS, Key
+from monitor.alarms.kinds import DISK_FAILED
 from monitor.node import Monitor
+from monitor.stage import Outage
 from runtime.client import Client, FetchError
 
 
@@ -35,6 +39,15 @@ async def poll(monitor: Monitor, origin: bytes, interval: float) -> None:
     while True:
         await monitor.poll(origin)
         await trio.sleep(interval)
+
+
+async def tell_outage(alarms: Alarms, outage: Outage | None) -> None:
+    """Raise the alarm about an outage, which could not be written down while it lasted; end it when it stays over."""
+    key = Key(DISK_FAILED, "", "the database")
+    if outage is not None:
+        await alarms.hold(key, outage.reason, seconds=int(trio.current_time() - outage.since))
+    await trio.sleep(CALM_SECONDS)
+    await alarms.end(key)
 
 
 async def post(client: Client, url: str, body: bytes, seconds: float) -> Reply:

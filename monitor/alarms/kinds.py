@@ -31,6 +31,7 @@ WRONG_TILE = "wrong-tile"
 WRONG_CHAIN = "wrong-chain"
 WITNESS_CONFLICT = "witness-conflict"
 WATCH_STUCK = "watch-stuck"
+DISK_FAILED = "disk-failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         NOT_BEGUN: Kind(
             "The monitor does not follow the log yet: what `start` asks for is not there.",
             "Connect to the monitors of other operators, or set `start` to a number of entries.",
+        ),
+        DISK_FAILED: Kind(
+            "The disk did not take what this monitor writes: it adopts and states nothing for as long as that lasts.",
+            "Free space, or repair the disk and mount it again: the monitor goes on by itself, and misses nothing.",
         ),
         MIRROR_FULL: Kind(
             "Leaf hashes beyond `mirror_bytes` are not kept: evidence about them needs tiles from elsewhere.",
