@@ -18,6 +18,7 @@ KEY = log_key(ORIGIN)
 ENTRY_BYTES = 200
 BATCH = 256
 PUBLISH_SECONDS = 0.1
+STEPS_FILE = "SAMEVIEW_BENCH_STEPS"  # names the file into which bench._log_steps writes
 
 
 @contextmanager
