@@ -29,7 +29,7 @@ INDEX: dict[str, Any] = json.loads((FOLDER / "vectors.json").read_text())
 VECTORS: list[dict[str, Any]] = INDEX["vectors"]
 PROVEN, NOT_PROVEN, MALFORMED, UNUSABLE = range(4)
 PROGRAM = Path(__file__).parent / "evidence.mjs"
-FLIPS = 300  # of every good vector; and thousands where there is time
+FLIPS = 300  # of every good vector; and more where there is time
 
 
 Command = Sequence[str]
@@ -126,7 +126,7 @@ def flips(raw: bytes, bits: Iterable[int]) -> Iterator[bytes]:
         yield bytes(flipped)
 
 
-@pytest.mark.parametrize("count", [FLIPS, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [FLIPS, pytest.param(1500, marks=pytest.mark.slow)])
 def test_javascript_agrees_on_every_flipped_bit_of_the_good_vectors(evidence_js: Command, count: int) -> None:
     rng = random.Random(6)
     for case in VECTORS:
