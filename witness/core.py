@@ -122,11 +122,13 @@ def prove(refused: Submission, signed_before: Iterable[SignedCheckpoint]) -> Evi
 
 
 def leads_elsewhere(refused: Submission, known: Statement) -> bool:
-    """Whether the proof that came with a refused head leads to it, and from another root than the known one.
+    """Whether a refused head's proof leads to it from another root than the known one, or its size has another root.
 
     That convicts the log. It is found out from what is in memory.
     """
     head = refused.checkpoint
+    if head.size == known.size:
+        return head.root_hash != known.root_hash
     try:
         root, new_root = fold(known.size, head.size, known.root_hash, refused.path)
     except ProofError:

@@ -161,7 +161,13 @@ class Cosigner:
                 case Inconsistent():
                     await self.conflicts.keep(submission, known)
                     return decision
-                case Malformed() | Stale() | ClockBehind():
+                case Stale():
+                    # Whoever shows us another root of the size that we cosigned may not know where we are, or have
+                    # come a moment later than the other one.
+                    if known is not None and checkpoint.size == known.size and checkpoint.root_hash != known.root_hash:
+                        await self.conflicts.keep(submission, known)
+                    return decision
+                case Malformed() | ClockBehind():
                     return decision
                 case _:
                     assert_never(decision)

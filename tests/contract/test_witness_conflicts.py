@@ -99,6 +99,20 @@ async def test_a_proof_that_comes_later_makes_evidence_of_a_head_kept_without(tm
         assert [kept["evidence"] is not None for kept in await conflicts(operator)] == [True]
 
 
+async def test_a_head_kept_without_proof_is_evidence_when_another_one_of_its_size_was_cosigned(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (public, operator, _):
+        bodies = [submission(5, 9, FORK, path=()), submission(5, 9), submission(9, 9, FORK)]
+        assert await post(public, submission(0, 5), *bodies) == [200, 422, 200, 422]
+        assert [kept["evidence"] is not None for kept in await conflicts(operator)] == [True]
+
+
+async def test_another_root_of_the_cosigned_size_is_evidence_wherever_its_submission_starts(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (public, operator, _):
+        bodies = [submission(0, 5, FORK), submission(0, 5, FORK), submission(3, 5, FORK), submission(0, 5)]
+        assert await post(public, submission(0, 5), *bodies) == [200, 409, 409, 409, 409]
+        assert [(kept["size"], kept["evidence"] is not None) for kept in await conflicts(operator)] == [(5, True)]
+
+
 async def test_each_head_is_kept_once_also_over_a_restart(tmp_path: Path) -> None:
     bodies = [submission(5, 5, FORK), submission(5, 9, path=())]
     async with serving(tmp_path) as (public, _, _):

@@ -194,6 +194,8 @@ def test_a_proof_that_leads_elsewhere_is_seen_without_the_old_note() -> None:
     assert leads_elsewhere(refused(5, 9, FORK), known)
     assert not leads_elsewhere(refused(5, 9, HONEST), known)
     assert not leads_elsewhere(refused(5, 9, FORK, ()), known)
+    assert leads_elsewhere(refused(5, 5, FORK, ()), known)
+    assert not leads_elsewhere(refused(5, 5, HONEST, ()), known)
 
 
 def test_evidence_is_judged_by_the_keys_of_the_log_it_is_about() -> None:
