@@ -59,7 +59,7 @@ from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, Ready, run_daemon, serve_node
 from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
-from runtime.local import SCHEME, fetch_file
+from runtime.local import SCHEME, LocalFiles
 from runtime.metrics import Metrics
 from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
@@ -211,7 +211,7 @@ async def _assembled(
         stored = branches.get(watched.log.origin)
         mirror = open_mirror(data, watched.log, stored, settings.mirror_bytes, watched.start)
         mirrors.callback(mirror.close)
-        fetch = fetch_file if watched.url.startswith(SCHEME) else world.fetch
+        fetch = LocalFiles().fetch if watched.url.startswith(SCHEME) else world.fetch
         allowance = Allowance(fetch, world.clock, watched.parallel, watched.requests_per_second)
         source = source_of(watched.kind, watched.url, allowance.fetch)
         begin = _beginning(settings, watched, mirror, source, monitor)

@@ -1,6 +1,8 @@
-"""Reads a folder as if a web server served it: for copies of logs that an auditor has on a disk.
+"""Reads folders as if a web server served them: for copies of logs that an auditor has on a disk.
 
-``fetch`` is like ``Client.fetch``, for URLs that begin with ``file:///``. What is not there is a 404, as from a server.
+``LocalFiles.fetch`` is like ``Client.fetch``, for URLs that begin with ``file:///``. What is not there is a 404, as
+from a server. Files are read in threads, a few at a time: a disk that is slow, or a network file system that does not
+answer, keeps nobody waiting but whoever wants something of this folder, and not beyond the time they give it.
 """
 
 import os
@@ -13,33 +15,45 @@ import trio
 from runtime.client import Failure, FetchError, Response
 
 SCHEME = "file://"
+AT_ONCE = 4  # threads of one folder: reading what is in memory, which is most of it, two keep a processor busy
 
 
-async def fetch_file(
-    method: str,
-    url: str,
-    *,
-    cap: int,
-    seconds: float,
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-    gunzip: bool = False,
-) -> Response:
-    """Read a file of at most ``cap`` bytes. Only GET makes sense; the other arguments are those of a fetch.
+class LocalFiles:
+    """The files of one folder, or of several that are equally slow."""
 
-    Raises:
-        FetchError: it cannot be read.
-    """
-    if method != "GET" or not url.startswith(SCHEME):
-        raise FetchError(Failure.UNREACHABLE, "a folder can only be read")
-    # Other tasks get their turn, as they would while an answer is on its way.
-    await trio.lowlevel.checkpoint()
-    try:
-        return Response(200, {}, _read(unquote_to_bytes(url.removeprefix(SCHEME)), cap))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return Response(404, {}, b"")
-    except OSError as error:
-        raise FetchError(Failure.UNREACHABLE, f"the file cannot be read: {error.strerror}") from None
+    def __init__(self) -> None:
+        self._threads = trio.CapacityLimiter(AT_ONCE)
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        cap: int,
+        seconds: float,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        gunzip: bool = False,
+    ) -> Response:
+        """Read a file of at most ``cap`` bytes. Only GET makes sense; the other arguments are those of a fetch.
+
+        Raises:
+            FetchError: it cannot be read, or not within so many seconds.
+        """
+        if method != "GET" or not url.startswith(SCHEME):
+            raise FetchError(Failure.UNREACHABLE, "a folder can only be read")
+        path = unquote_to_bytes(url.removeprefix(SCHEME))
+        try:
+            with trio.fail_after(seconds):
+                # A thread that hangs keeps its place: so many of them are all that a folder can hold up.
+                data = await trio.to_thread.run_sync(_read, path, cap, abandon_on_cancel=True, limiter=self._threads)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return Response(404, {}, b"")
+        except trio.TooSlowError:
+            raise FetchError(Failure.TIMEOUT, "the file could not be read in time") from None
+        except OSError as error:
+            raise FetchError(Failure.UNREACHABLE, f"the file cannot be read: {error.strerror}") from None
+        return Response(200, {}, data)
 
 
 def _read(path: bytes, cap: int) -> bytes:

@@ -1,17 +1,20 @@
 """A folder is read as a web server would serve it."""
 
 import os
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import trio
 
+import runtime.local
 from runtime.client import Failure, FetchError
-from runtime.local import fetch_file
+from runtime.local import AT_ONCE, LocalFiles
 
 
 async def get(path: str, cap: int = 100, method: str = "GET") -> tuple[int, bytes]:
-    response = await fetch_file(method, f"file://{path}", cap=cap, seconds=1.0)
+    response = await LocalFiles().fetch(method, f"file://{path}", cap=cap, seconds=1.0)
     return response.status, response.body
 
 
@@ -42,9 +45,38 @@ async def test_a_folder_can_only_be_read(tmp_path: Path) -> None:
     with pytest.raises(FetchError):
         await get(f"{tmp_path}/tile", method="POST")
     with pytest.raises(FetchError):
-        await fetch_file("GET", "http://127.0.0.1/", cap=1, seconds=1.0)
+        await LocalFiles().fetch("GET", "http://127.0.0.1/", cap=1, seconds=1.0)
 
 
 async def test_a_file_that_cannot_be_read_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="cannot be read"):
         await get(f"{tmp_path}/{'x' * 300}")
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_else_and_not_for_longer_than_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tile").write_bytes(b"abc")
+    answers, real = threading.Event(), runtime.local._read
+
+    def hang(path: bytes, cap: int) -> bytes:
+        if path.endswith(b"hangs"):
+            answers.wait()
+        return real(path, cap)
+
+    monkeypatch.setattr(runtime.local, "_read", hang)
+    slow = LocalFiles()
+
+    async def late() -> None:
+        with pytest.raises(FetchError) as refused:
+            await slow.fetch("GET", f"file://{tmp_path}/hangs", cap=100, seconds=0.05)
+        assert refused.value.failure is Failure.TIMEOUT
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(2 * AT_ONCE):
+                nursery.start_soon(late)
+            assert await get(f"{tmp_path}/tile") == (200, b"abc")
+    finally:
+        answers.set()
+    await slow.fetch("GET", f"file://{tmp_path}/tile", cap=100, seconds=5.0)  # the threads are free again
