@@ -63,11 +63,18 @@ class Conflicts:
                 await self._keep(refused, known)
 
     async def settle(self, accepted: SignedCheckpoint) -> None:
-        """Forget that a head was refused which has turned out to be consistent: its proof was wrong, not the head."""
+        """Forget that a head was refused which has turned out to be consistent: its proof was wrong, not the head.
+
+        Others of its size that were kept without proof are evidence from now on.
+        """
         head = (accepted.size, accepted.root_hash)
-        if self._kept.get(accepted.origin, {}).get(head) is False:
+        unproven = [one for one, proven in self._kept.get(accepted.origin, {}).items() if not proven]
+        if head in unproven:
             await remove_conflict(self._database, accepted.origin, *head)
             self._kept[accepted.origin].pop(head, None)
+        if any(size == accepted.size and root != accepted.root_hash for size, root in unproven):
+            async with self._turn:
+                await self._prove_all(accepted.origin, accepted.size)
 
     async def convict(self, raw: bytes) -> Convicted | BadRequest | UnknownLog | NotProven:
         """Stop the log that this evidence convicts, from now on and after every restart."""
@@ -130,6 +137,12 @@ class Conflicts:
         )
         if added:
             self._kept[head.origin][head.size, head.root_hash] = evidence is not None
+
+    async def _prove_all(self, origin: str, size: int) -> None:
+        for note in await read_heads_of_size(self._database, origin, [size]):
+            head = self._opened(note, origin)
+            if head is not None and self._kept[origin].get((head.size, head.root_hash)) is False:
+                await self._keep(Submission(0, (), head), None)
 
     async def _signed_before(self, refused: Submission, known: Statement | None) -> list[SignedCheckpoint]:
         head = refused.checkpoint

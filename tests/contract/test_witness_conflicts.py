@@ -99,11 +99,22 @@ async def test_a_proof_that_comes_later_makes_evidence_of_a_head_kept_without(tm
         assert [kept["evidence"] is not None for kept in await conflicts(operator)] == [True]
 
 
-async def test_a_head_kept_without_proof_is_evidence_when_another_one_of_its_size_was_cosigned(tmp_path: Path) -> None:
+async def test_a_head_kept_without_proof_is_evidence_once_another_one_of_its_size_is_cosigned(tmp_path: Path) -> None:
     async with serving(tmp_path) as (public, operator, _):
-        bodies = [submission(5, 9, FORK, path=()), submission(5, 9), submission(9, 9, FORK)]
-        assert await post(public, submission(0, 5), *bodies) == [200, 422, 200, 422]
-        assert [kept["evidence"] is not None for kept in await conflicts(operator)] == [True]
+        bodies = [submission(5, 9, FORK, path=()), submission(5, 9, path=()), submission(5, 9)]
+        assert await post(public, submission(0, 5), *bodies) == [200, 422, 422, 200]
+        assert [kept["evidence"] is not None for kept in await conflicts(operator)] == [True, True]
+
+
+async def test_a_head_kept_without_proof_is_evidence_at_once_when_its_twin_is_cosigned(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (public, operator, _):
+        bodies = [submission(5, 9, FORK, path=()), submission(5, 9)]
+        assert await post(public, submission(0, 5), *bodies) == [200, 422, 200]
+        [kept] = await conflicts(operator)
+        conviction = verify_evidence(Evidence.parse(kept["bundle"].encode()), [LOG.verifier_key])
+        assert (kept["size"], conviction.type) == (9, "same-size")
+        assert await post(public, submission(9, 9, FORK), submission(9, 9)) == [422, 200]
+        assert len(await conflicts(operator)) == 1
 
 
 async def test_another_root_of_the_cosigned_size_is_evidence_wherever_its_submission_starts(tmp_path: Path) -> None:
