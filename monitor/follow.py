@@ -90,6 +90,7 @@ class Follower:
         self._allowance = allowance
         self._growth = Growth(mirror, source, allowance, room, on_entries)
         self._newest: SignedCheckpoint | None = None
+        self._target: SignedCheckpoint | None = None
         self._wanted = trio.Event()
         self._tries = 0
         self._suspect: Suspect | None = None
@@ -121,21 +122,16 @@ class Follower:
             with trio.move_on_after(PARTIAL_SECONDS if self.read_size < self._mirror.size else math.inf):
                 await self._wanted.wait()
             await self._allowance.rested()
-            target = self._take_wanted()
-            if target is None:
-                await self._read_rest()
-            else:
-                await self._pause(target, await self.follow(target))
+            await self._pause(await self.attempt())
 
-    async def follow_once(self) -> Ending:
-        """Follow to what is wanted now."""
-        target = self._take_wanted()
-        return Ending.OVER if target is None else await self.follow(target)
-
-    def _take_wanted(self) -> SignedCheckpoint | None:
+    async def attempt(self) -> Ending:
+        """Follow to what is wanted now. If nothing is, read the entries of which there are only hashes so far."""
         self._wanted = trio.Event()
-        target, self._newest = self._newest, None
-        return target
+        self._target, self._newest = self._newest, None
+        if self._target is not None:
+            return await self.follow(self._target)
+        await self._read_rest()
+        return Ending.OVER
 
     async def follow(self, target: SignedCheckpoint) -> Ending:
         """Hash all entries up to a head, and report how that ended."""
@@ -188,7 +184,7 @@ class Follower:
         self._growth.forget()
         return Ending.OVER
 
-    async def _pause(self, target: SignedCheckpoint, ending: Ending) -> None:
+    async def _pause(self, ending: Ending) -> None:
         """Wait before the next attempt. A log that did not answer is asked again even if nobody names a head."""
         if ending in (Ending.OVER, Ending.AGAIN):
             return
@@ -199,8 +195,8 @@ class Follower:
             return
         with trio.move_on_after(min(seconds, LONGEST_PAUSE)):
             await self._wanted.wait()
-        if self._newest is None and self._tries <= MAX_TRIES:
-            self.want(target)
+        if self._newest is None and self._target is not None and self._tries <= MAX_TRIES:
+            self.want(self._target)
 
     async def _read_rest(self) -> None:
         # SPEC: T-20 A bundle that stays partial for too long MUST be fetched.

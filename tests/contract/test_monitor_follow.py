@@ -100,7 +100,7 @@ async def test_tiles_that_lead_nowhere_do_not_help_and_nothing_is_kept(tmp_path:
     async with served(honest(twin)) as there, following(tmp_path / "m", there.url) as found:
         # The first attempt believes the partial tile of hashes, the second reads its entries.
         assert await found.follower.follow(head_of(log)) is Ending.AGAIN
-        assert await found.follower.follow_once() is Ending.WRONG
+        assert await found.follower.attempt() is Ending.WRONG
         assert found.wrong == ["the log's hash tiles do not lead to the signed root either"]
         assert (found.mirror.draft_size, found.adopted) == (0, [])
 
@@ -262,9 +262,9 @@ async def test_a_draft_that_the_disk_lost_something_of_is_no_fault_of_the_log(tm
     async with served(honest(log)) as there, following(tmp_path / "m", there.url) as found:
         found.follower.want(head_of(log))
         assert found.mirror.resumed
-        assert await found.follower.follow_once() is Ending.AGAIN
+        assert await found.follower.attempt() is Ending.AGAIN
         assert (found.mirror.resumed, found.mirror.draft_size) == (False, 0)
-        assert await found.follower.follow_once() is Ending.OVER
+        assert await found.follower.attempt() is Ending.OVER
         assert (is_the_tree(found, log), found.wrong) == (True, [])
 
 

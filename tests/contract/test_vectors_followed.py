@@ -92,7 +92,7 @@ async def test_the_fork_of_the_go_test_server_convicts_its_key(tmp_path: Path) -
     async with following(tmp_path, key, records) as (monitor, files):
         files["latest"] = new
         await monitor.poll(origin)
-        await monitor.sites[origin].follower.follow_once()
+        await monitor.sites[origin].follower.attempt()
         assert (monitor.branch(origin).size, len(leaf_hashes(records))) == (6, 6)
         await monitor.submit(origin, old)
         assert monitor.branch(origin).convicted

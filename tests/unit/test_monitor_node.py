@@ -109,7 +109,7 @@ class Bench:
         await self.follow()
 
     async def follow(self) -> None:
-        await self.site.follower.follow_once()
+        await self.site.follower.attempt()
 
     async def receive(self, *messages: Message) -> list[str]:
         return await self.monitor.gossip.dispatch(Received(PEER, messages))
@@ -258,7 +258,7 @@ async def test_a_log_that_shows_less_than_before_is_an_alarm(tmp_path: Path) -> 
         assert (one.size, await one.alarms()) == (9, [("log-stale", True)])
         log.add(3)
         await one.monitor.submit(ID, log.sign(12))  # by others, while the log goes on like this
-        await one.site.follower.follow_once()
+        await one.site.follower.attempt()
         await one.poll()
         assert (one.size, await one.alarms()) == (12, [("log-stale", True)])
         log.publish(12)

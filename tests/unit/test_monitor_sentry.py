@@ -86,7 +86,7 @@ class Post:
         """Look at the log, follow it, and look at the witnesses and at the vantage."""
         monitor = self.parts.monitor
         await monitor.poll(ID)
-        await monitor.sites[ID].follower.follow_once()
+        await monitor.sites[ID].follower.attempt()
         for poller in self.parts.pollers:
             await poller.round()
         await monitor.marks.settle()
