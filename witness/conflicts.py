@@ -2,7 +2,7 @@
 
 A refused head is kept once, with the log's signature, and made into evidence at once where it is a proof. It is kept
 before the refusal leaves, in a transaction of its own that no cosignature waits for. A head that is known already, or
-for which its log has no room left, costs no look at the disk.
+whose log has no room left even for what is proven, costs no look at the disk.
 
 Evidence that others bring stops its log: whoever holds a proof needs no other authority. What we find ourselves does
 not stop it. We cosign one history whatever else the log signs, and a log that is being tested asks for refusals.
