@@ -109,7 +109,7 @@ def _is_half_made(data: Path) -> bool:
 def _files(settings: LogSettings) -> StaticFiles:
     if isinstance(settings.public, Path):
         return PublicFiles(settings.public)
-    return PublicObjects(open_objects(settings.public))
+    return PublicObjects(open_objects(settings.public), gzip_bundles=settings.gzip_bundles)
 
 
 class _Parts:

@@ -61,6 +61,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     trim: bool = False
     database: str = "sqlite"
     storage: str = "file"
+    gzip_bundles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class LogSettings:
     submitters: tuple[Submitter, ...]
     trim: bool
     """Whether entries leave the database once they are in durable bundles."""
+    gzip_bundles: bool
+    """Whether an object storage gets bundles compressed."""
 
 
 def read_settings(path: Path) -> LogSettings:
@@ -134,6 +137,7 @@ def read_settings(path: Path) -> LogSettings:
         submitters_only=config.submitters_only,
         submitters=_submitters(path, config),
         trim=config.trim,
+        gzip_bundles=config.gzip_bundles,
     )
     _check_places(path, settings)
     return settings
@@ -167,6 +171,10 @@ def _database(path: Path, database: str, data: Path | None) -> Path | str:
 
 
 def _public(path: Path, config: LogConfig, data: Path | None) -> Path | str:
+    if config.gzip_bundles and config.storage == "file":
+        raise UsageError(
+            f"{path}: `gzip_bundles` is for a `storage` of objects: leave it out, web servers compress what they serve"
+        )
     if config.storage.startswith("s3://"):
         if config.public is not None:
             raise UsageError(f"{path}: `public` names a folder and `storage` a bucket: leave one of them out")

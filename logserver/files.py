@@ -5,7 +5,9 @@ the old state or the new one. Writing the same file again writes the same bytes.
 (``PublicFiles``), or in object storage (``PublicObjects``).
 """
 
+import gzip
 import shutil
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing_extensions import override
 from logserver.core import EMPTY_EDGE, Edge, TileFile
 from runtime.errors import UsageError
 from runtime.files import replace_file, replace_files, sync_directory
-from runtime.objects import Object, Objects, Overtaken
+from runtime.objects import ENCODING, Object, Objects, Overtaken
 from runtime.register import Fenced
 from tlog.errors import FormatError
 from tlog.hashing import Hash
@@ -31,9 +33,12 @@ FOLDER_MODE = 0o755
 
 CHECKPOINT = "checkpoint"
 TILES = "tile"
+BUNDLES = "tile/entries/"
 
 # What an object storage tells whoever reads from it directly.
 TILE_HEADERS = {"Content-Type": "application/octet-stream", "Cache-Control": "public, max-age=31536000, immutable"}
+GZIP = "gzip"
+GZIP_HEADERS = {**TILE_HEADERS, ENCODING: GZIP}
 CHECKPOINT_HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"}
 
 
@@ -202,12 +207,16 @@ class PublicObjects(StaticFiles):
 
     An instance that has been overtaken by another must not put its older checkpoint over the newer one. So a checkpoint
     replaces the one that this object read or wrote last, and no other.
+
+    With ``gzip_bundles`` bundles are kept compressed, and marked so, where that makes them smaller. What is read may be
+    either, whatever the setting is now.
     """
 
-    __slots__ = ("_mark", "_objects", "_unsure")
+    __slots__ = ("_gzip_bundles", "_mark", "_objects", "_unsure")
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, *, gzip_bundles: bool = False) -> None:
         self._objects = objects
+        self._gzip_bundles = gzip_bundles
         self._mark: str | None = None
         self._unsure: bytes | None = None  # a checkpoint of which nobody knows whether it was written
 
@@ -226,7 +235,12 @@ class PublicObjects(StaticFiles):
 
     @override
     def write(self, files: Sequence[TileFile]) -> None:
-        self._objects.write([(file.path, file.data) for file in files], TILE_HEADERS)
+        packed = {file.path: packed for file in files if (packed := self._packed(file)) is not None}
+        plain = [(file.path, file.data) for file in files if file.path not in packed]
+        # Bundles first, as they come; none is referred to before all of them are there.
+        for some, headers in ((list(packed.items()), GZIP_HEADERS), (plain, TILE_HEADERS)):
+            if some:
+                self._objects.write(some, headers)
 
     @override
     def drop_partial(self, path: str) -> None:
@@ -251,7 +265,9 @@ class PublicObjects(StaticFiles):
     @override
     def read(self, path: str) -> bytes | None:
         found = self._read(path)
-        return None if found is None else found.data
+        if found is None:
+            return None
+        return _unpacked(path, found.data, MAX_BUNDLE_BYTES) if found.encoding == GZIP else found.data
 
     @override
     def read_checkpoint(self) -> bytes | None:
@@ -265,3 +281,22 @@ class PublicObjects(StaticFiles):
 
     def _read(self, path: str) -> Object | None:
         return self._objects.read(path, MAX_NOTE_BYTES if path == CHECKPOINT else MAX_BUNDLE_BYTES)
+
+    def _packed(self, file: TileFile) -> bytes | None:
+        # SPEC: T-15 bundles compress, hash tiles do not.
+        if not self._gzip_bundles or not file.path.startswith(BUNDLES):
+            return None
+        packed = gzip.compress(file.data, mtime=0)
+        return packed if len(packed) < len(file.data) else None
+
+
+def _unpacked(path: str, data: bytes, cap: int) -> bytes:
+    """At most one byte beyond the cap is ever unpacked: 194 KB of gzip can hold 200 MB."""
+    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = inflate.decompress(data, cap + 1)
+    except zlib.error:
+        raise LostTile(path) from None
+    if len(plain) > cap or not inflate.eof or inflate.unused_data:
+        raise LostTile(path)
+    return plain

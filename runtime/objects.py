@@ -29,6 +29,8 @@ CONNECT_SECONDS = 5.0
 RETRIES = 3
 WRITES_AT_ONCE = 16  # a request is mostly waiting
 
+ENCODING = "Content-Encoding"
+
 _ATTEMPT = "sameview-attempt"  # metadata; a storage that does not keep it lets no refusal be looked into, which is safe
 
 
@@ -49,6 +51,8 @@ class Object:
 
     data: bytes
     mark: str
+    encoding: str | None = None
+    """What ``Content-Encoding`` says the data was put into; readers of the storage itself are told to undo it."""
 
 
 class Objects:
@@ -71,7 +75,7 @@ class Objects:
             mark = answer.meta["e_tag"]
             if answer.meta["size"] > cap or mark is None:
                 raise ObjectsFailed("give an object of the expected size and with an ETag")
-            return Object(bytes(answer.bytes()), mark)
+            return Object(bytes(answer.bytes()), mark, answer.attributes.get(ENCODING))
         except FileNotFoundError:
             return None
         except obstore.exceptions.BaseError as error:

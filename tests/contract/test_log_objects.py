@@ -1,26 +1,39 @@
 """Public files in object storage on a real S3 server: whole, durable, replaced only by whoever is not overtaken."""
 
+import gzip
+import random
+import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import obstore
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from logserver.__main__ import _init, _node
 from logserver.app import LogApp
 from logserver.config import read_settings
 from logserver.core import TileFile
-from logserver.files import CHECKPOINT, PublicObjects
+from logserver.files import CHECKPOINT, GZIP_HEADERS, LostTile, PublicObjects
 from logserver.metrics import LogMetrics
+from logserver.replay import replay
+from logserver.store import first_kept
+from logserver.trim import Trimmer
 from runtime.errors import CannotTell, UsageError
 from runtime.keyfiles import write_signer_key
 from runtime.metrics import Metrics
 from runtime.objects import Object, Objects, ObjectsFailed, Overtaken, check_object_url, open_objects
 from runtime.register import Fenced
+from sameview.fsck import check
 from tests.keys import log_key
 from tests.log_nodes import make_log, open_log
 from tests.objects import S3Server
 from tests.served import served
+from tlog.tiles import format_entries
+from tlog.trust import Trust
 
 KEY = log_key()
 TILES = [TileFile(f"tile/0/00{number}", bytes([number])) for number in range(5)]
@@ -220,3 +233,96 @@ async def test_readers_are_told_to_come_again_while_the_storage_is_away(
             answer = await answering.get("/tile/0/000")
     assert (answer.status, answer.headers["cache-control"]) == (503, "no-store")
     assert int(answer.headers["retry-after"]) > 0
+
+
+# Bundles that are kept compressed.
+
+BUNDLE = TileFile("tile/entries/000", format_entries([b"entry %d of a log " % number * 9 for number in range(256)]))
+RANDOM = TileFile("tile/entries/001", format_entries([random.Random(number).randbytes(200) for number in range(256)]))
+
+
+def stored(s3: S3Server, url: str, path: str) -> bytes:
+    return Path(s3.root, url.removeprefix("s3://"), path).read_bytes()
+
+
+def test_bundles_are_kept_compressed_where_that_makes_them_smaller(s3: S3Server, url: str) -> None:
+    """SPEC: T-15"""
+    files = PublicObjects(open_objects(url), gzip_bundles=True)
+    files.write([*TILES[:1], BUNDLE, RANDOM])
+    kept = {file.path: stored(s3, url, file.path) for file in (TILES[0], BUNDLE, RANDOM)}
+    assert gzip.decompress(kept[BUNDLE.path]) == BUNDLE.data
+    assert len(kept[BUNDLE.path]) < len(BUNDLE.data) / 5
+    assert (kept[TILES[0].path], kept[RANDOM.path]) == (TILES[0].data, RANDOM.data)
+    # Whoever reads from the storage is told, and we read either, whatever is configured.
+    told = {path: obstore.get(open_objects(url)._store, path).attributes.get("Content-Encoding") for path in kept}
+    assert told == {TILES[0].path: None, BUNDLE.path: "gzip", RANDOM.path: None}
+    for reader in (files, PublicObjects(open_objects(url))):
+        assert [reader.read(file.path) for file in (TILES[0], BUNDLE, RANDOM)] == [
+            TILES[0].data,
+            BUNDLE.data,
+            RANDOM.data,
+        ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(bytes(200_000_000), 9),
+        gzip.compress(b"cut short")[:-9],
+        gzip.compress(b"more") + b"behind it",
+        b"no gzip",
+        b"",
+    ],
+    ids=["a bomb", "cut short", "more behind", "none", "nothing"],
+)
+def test_a_compressed_bundle_that_is_none_is_a_lost_one(data: bytes, url: str) -> None:
+    open_objects(url).write([("tile/entries/000", data)], GZIP_HEADERS)
+    files = PublicObjects(open_objects(url))
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(LostTile, match="missing or damaged"):
+        files.read("tile/entries/000")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 100_000  # KiB
+
+
+async def test_a_log_may_begin_and_cease_to_compress_and_others_read_all_of_it(
+    tmp_path: Path, s3: S3Server, url: str
+) -> None:
+    await make_log(tmp_path, KEY.name)
+    entries = iter(range(10**6))
+    for compress in (True, False, True):
+        files = PublicObjects(open_objects(url), gzip_bundles=compress)
+        async with open_log(tmp_path, [KEY], files=files) as opened, served(opened.app.app()) as ours:
+            await opened.add(*(b"entry %d of a log " % next(entries) * 9 for _ in range(300)))
+            await opened.publisher.publish()
+            # By way of the log, without compression.
+            assert (await check(ours.url, Trust((KEY.verifier_key,)), None, tiles_only=False)).entries
+    kept = [stored(s3, url, f"tile/entries/{path}")[:2] for path in ("000", "001", "002", "003.p/132")]
+    assert kept == [b"\x1f\x8b", b"\0\xab", b"\x1f\x8b", b"\x1f\x8b"]
+
+    async def as_storages_do(request: Request) -> Response:
+        """What was put there, as it was put there, whatever the reader said it takes."""
+        try:
+            found = obstore.get(open_objects(url)._store, request.path_params["path"])
+        except FileNotFoundError:
+            return Response(status_code=404)
+        names = ("Content-Type", "Content-Encoding")
+        headers = {name: value for name, value in found.attributes.items() if name in names}
+        return Response(bytes(found.bytes()), headers=headers)
+
+    async with served(Starlette(routes=[Route("/{path:path}", as_storages_do)])) as direct:
+        checked = await check(direct.url, Trust((KEY.verifier_key,)), None, tiles_only=False)
+        assert checked.entries == 900
+
+
+async def test_what_was_trimmed_is_replayed_from_compressed_bundles(tmp_path: Path, url: str) -> None:
+    await make_log(tmp_path, KEY.name)
+    files = PublicObjects(open_objects(url), gzip_bundles=True)
+    async with open_log(tmp_path, [KEY], files=files) as opened:
+        for first in (0, 300):
+            await opened.add(*(b"entry %d of a log " % number * 9 for number in range(first, first + 300)))
+            await opened.publisher.publish()
+        database = opened.history._database
+        before = await replay(database, KEY.name, files)
+        await Trimmer(database, files, lambda: opened.publisher.published).trim()
+        assert await first_kept(database) > 0
+        assert await replay(database, KEY.name, PublicObjects(open_objects(url))) == before

@@ -1,5 +1,6 @@
 """The nginx configuration that is shipped for logs: a real nginx serves the folder that our log writes."""
 
+import gzip
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -113,11 +114,13 @@ async def answering(port: int) -> None:
                 await trio.sleep(0.02)
 
 
-async def raw(url: str, target: str) -> Answer:
+async def raw(url: str, target: str, fields: bytes = b"") -> Answer:
     """One request with exactly this target."""
     address = urlsplit(url)
     async with await trio.open_tcp_stream(str(address.hostname), int(address.port or 0)) as stream:
-        return await RawClient(stream).ask(b"GET " + target.encode("latin-1") + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        return await RawClient(stream).ask(
+            b"GET " + target.encode("latin-1") + b" HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
+        )
 
 
 async def test_a_log_is_read_whole_without_the_log(tmp_path: Path) -> None:
@@ -165,19 +168,27 @@ async def test_a_new_checkpoint_is_seen_at_once_by_who_revalidates(tmp_path: Pat
         assert {"etag", "last-modified"}.isdisjoint(after.headers)
 
 
-async def test_bundles_are_compressed_for_who_asks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/tile/entries/000", "/tile/entries/001.p/44"])
+async def test_bundles_are_compressed_for_who_asks(path: str, tmp_path: Path) -> None:
     """SPEC: T-15, T-16"""
     async with fronted(tmp_path, upstream=False) as behind:
-        offered = await behind.client.fetch(
-            "GET",
-            f"{behind.url}/tile/entries/000",
-            cap=1 << 24,
-            seconds=SECONDS,
-            headers={"accept-encoding": "gzip"},
-        )
-        plain = await behind.get("/tile/entries/000")
+        offered, plain = await behind.get(path, gunzip=True), await behind.get(path)
         assert (offered.headers["content-encoding"], "content-encoding" in plain.headers) == ("gzip", False)
-        assert offered.body == plain.body == format_entries(ENTRIES[:256])
+        # A cache in front must not give to the one what it keeps for the other.
+        assert [answer.headers["vary"].lower() for answer in (offered, plain)] == ["accept-encoding"] * 2
+        assert offered.headers["cache-control"] == plain.headers["cache-control"]
+        entries = ENTRIES[:256] if path.endswith("000") else ENTRIES[256:]
+        assert offered.body == plain.body == format_entries(entries)
+        # On the way it was as small as that.
+        sent = await raw(behind.url, path, b"Accept-Encoding: gzip\r\n")
+        assert gzip.decompress(sent.body) == plain.body
+        assert len(sent.body) < len(plain.body) / 5
+
+
+async def test_hash_tiles_are_sent_as_they_are(tmp_path: Path) -> None:
+    async with fronted(tmp_path, upstream=False) as behind:
+        for path in ("/tile/0/000", "/tile/0/001.p/44"):
+            assert "content-encoding" not in (await behind.get(path, gunzip=True)).headers
 
 
 async def test_entries_and_questions_get_to_the_log(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_what_is_left_out_has_the_documented_value(tmp_path: Path) -> None:
         submitters_only=False,
         submitters=(),
         trim=False,
+        gzip_bundles=False,
     )
 
 
@@ -115,6 +116,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "nowhere for the public files": ({"data": None, **SHARED}, "`public` is missing"),
     "no storage": ({"storage": '"ftp://bucket"'}, '`storage` is "file" or a URL like'),
     "a storage without a bucket": ({"storage": '"s3://"'}, "`storage`: object storage is named like"),
+    "files to compress": ({"gzip_bundles": "true"}, "`gzip_bundles` is for a `storage` of objects"),
     "two public places": ({"storage": '"s3://bucket"', "public": '"p"'}, "leave one of them out"),
     "a register of another kind": ({"register": '"redis://127.0.0.1"'}, "`register` is a path, or a URL of"),
     "a register in no bucket": ({"register": '"s3://b/p?q"'}, "`register`: object storage is named like"),
@@ -197,6 +199,6 @@ def test_the_manual_s_configuration_is_accepted_and_names_every_key(tmp_path: Pa
     settings = read_settings(tmp_path / "log.toml")
     assert settings.keys == (LOG, MLDSA)
     # What it says beside these two is said in its own section.
-    named = set(tomllib.loads((tmp_path / "log.toml").read_text())) | {"database", "storage"}
+    named = set(tomllib.loads((tmp_path / "log.toml").read_text())) | {"database", "storage", "gzip_bundles"}
     assert [submitter.name for submitter in settings.submitters] == ["build-farm"]
     assert named == set(LogConfig.__struct_fields__)
