@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.notice import Notice as Notice  # part of this module's interface, as the next one
 from monitor.notice import Topic as Topic
-from monitor.store import METADATA
+from monitor.tables import METADATA
 
 MAX_NOTICE_BYTES = 64 * 1024
 KEYS_AT_ONCE = 256  # in one query: SQLite takes no more than some thousand parameters

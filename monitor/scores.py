@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.archive import DAY_MS, HOUR_MS
 from monitor.marks import Outcome
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import Database
 from tlog.scorecard import merged, percentile, rounded
 

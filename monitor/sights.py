@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Column, LargeBinary, String, Table, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import Database
 
 SIGHT = Table(

@@ -6,20 +6,10 @@ Unix time.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
     ColumnElement,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
     TextClause,
     and_,
     bindparam,
@@ -33,173 +23,27 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gossip.core.state import MAX_TESTIMONY_OF_ONE
+from monitor.tables import BRANCH as BRANCH
+from monitor.tables import DELIVERY as DELIVERY
+from monitor.tables import EVIDENCE as EVIDENCE
+from monitor.tables import HEAD as HEAD
+from monitor.tables import METADATA as METADATA
+from monitor.tables import STATEMENT as STATEMENT
+from monitor.tables import TESTIMONY as TESTIMONY
+from monitor.tables import IndexedStatement as IndexedStatement
+from monitor.tables import StoredBranch as StoredBranch
+from monitor.tables import StoredEvidence as StoredEvidence
+from monitor.tables import StoredHead as StoredHead
+from monitor.tables import StoredStatement as StoredStatement
+from monitor.tables import StoredTestimony as StoredTestimony
+from monitor.tables import Writes as Writes
 from runtime.database import Database
-from runtime.register import Record, add_register_tables
+from runtime.register import Record
 
 MAX_UNSETTLED = 4096  # heads per log that no branch explains: a log that signs more convicts itself with these
 MAX_SETTLED = 1024  # heads per log on its branch, the newest: the branch vouches for the others
 REVIEW_BATCH = 256  # unsettled heads judged at a time
 MAX_KEPT_TESTIMONY = 64  # per log: of sixteen peers as many as the machine takes of one
-
-METADATA = MetaData(info={"schema": "sameview-monitor", "version": 3})
-
-BRANCH = Table(
-    "branch",
-    METADATA,
-    Column("origin", String, primary_key=True),
-    Column("size", BigInteger, nullable=False),
-    Column("root_hash", LargeBinary, nullable=False),
-    Column("note", LargeBinary, nullable=False, comment="the verified lines of the log and its witnesses"),
-    Column("kept", BigInteger, nullable=False, comment="leaf hashes in the mirror's level-0 file"),
-    Column("edge", LargeBinary, nullable=False, comment="leaf hashes of the last tile, where that file has none"),
-)
-
-HEAD = Table(
-    "head",
-    METADATA,
-    Column("origin", String, primary_key=True),
-    Column("size", BigInteger, primary_key=True),
-    Column("root_hash", LargeBinary, primary_key=True),
-    Column("note", LargeBinary, nullable=False),
-    Column("via", LargeBinary, comment="the peer that presented it; NULL for the log or a client"),
-    Column("first_seen_ms", BigInteger, nullable=False),
-    Column("settled", Boolean, nullable=False, comment="known to lie on the branch"),
-    Index("head_unsettled", "origin", "settled", "size"),
-)
-
-EVIDENCE = Table(
-    "evidence",
-    METADATA,
-    Column("id", LargeBinary, primary_key=True),
-    Column("origin", String, nullable=False),
-    Column("type", String, nullable=False),
-    Column("accused", String, nullable=False),
-    Column("bundle", LargeBinary, nullable=False),
-    Column("first_seen_ms", BigInteger, nullable=False, comment="when both statements had been seen here"),
-    Column("convicted_ms", BigInteger, nullable=False),
-)
-
-STATEMENT = Table(
-    "statement",
-    METADATA,
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("origin", String, nullable=False),
-    Column("key", LargeBinary, nullable=False, comment="SHA-256 of the vkey"),
-    Column("time", BigInteger, nullable=False, comment="as it was signed, in the key's own unit"),
-    Column("size", BigInteger, nullable=False),
-    Column("root_hash", LargeBinary, nullable=False),
-    Column("note", LargeBinary, nullable=False, comment="with the line of this key alone"),
-    Index("statement_size", "origin", "key", "size"),
-)
-
-TESTIMONY = Table(
-    "testimony",
-    METADATA,
-    Column("origin", String, primary_key=True),
-    Column("size", BigInteger, primary_key=True),
-    Column("root_hash", LargeBinary, primary_key=True),
-    Column("peer", LargeBinary, primary_key=True, comment="SHA-256 of the vkey of whoever testifies"),
-    Column("note", LargeBinary, nullable=False),
-    Column("received_ms", BigInteger, nullable=False),
-    Index("testimony_received", "origin", "received_ms"),
-)
-
-DELIVERY = Table(
-    "delivery",
-    METADATA,
-    Column("evidence_id", LargeBinary, primary_key=True),
-    Column("witness", String, primary_key=True),
-    Column("status", Integer, nullable=False, comment="of the witness's last answer"),
-    Column("refusals", Integer, nullable=False),
-    Column("answered_ms", BigInteger, nullable=False),
-    Column("done", Boolean, nullable=False, comment="taken, or refused for good; what has no such row is brought"),
-)
-
-add_register_tables(METADATA)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBranch:
-    """A branch as it was committed."""
-
-    origin: str
-    size: int
-    root_hash: bytes
-    note: bytes
-    kept: int
-    edge: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StoredHead:
-    """A signed head as it was remembered."""
-
-    origin: str
-    size: int
-    root_hash: bytes
-    note: bytes
-    via: bytes | None
-    first_seen_ms: int
-    settled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvidence:
-    """Evidence with what it says, so that a list of it needs no verification."""
-
-    id: bytes
-    origin: str
-    type: str
-    accused: str
-    bundle: bytes
-    first_seen_ms: int
-    convicted_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredStatement:
-    """A signed note with one timestamped line; ``key`` is the SHA-256 of the vkey that signed it."""
-
-    number: int
-    origin: str
-    key: bytes
-    time: int
-    size: int
-    root_hash: bytes
-    note: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedStatement:
-    """What is kept of a statement in memory."""
-
-    number: int
-    key: bytes
-    time: int
-    size: int
-    root_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Writes:
-    """What one transaction writes down: heads, which of those on disk are settled, statements, and which are gone."""
-
-    heads: tuple[StoredHead, ...] = ()
-    settled: tuple[tuple[str, int, bytes], ...] = ()
-    statements: tuple[StoredStatement, ...] = ()
-    gone: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTestimony:
-    """A peer's testimony, or our own, about one head; ``peer`` is the SHA-256 of the vkey."""
-
-    origin: str
-    size: int
-    root_hash: bytes
-    peer: bytes
-    note: bytes
-    received_ms: int
 
 
 def branch_record(branch: StoredBranch) -> Record:

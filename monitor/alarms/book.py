@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.alarms.core import Key
 from monitor.alarms.kinds import kind_of
 from monitor.outbox import Notice, Topic, put
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.clock import Clock
 from runtime.database import Database
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.notice import Notice, Topic
 from monitor.outbox import OUTBOX, Numbered, after, forget, newest, put
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import Database
 
 CHANNEL = Table(

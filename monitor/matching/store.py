@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.outbox import Notice, Topic, put
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import Database
 
 MAX_ATTACHED = 16 * 1024  # bytes of an entry or a proof that a notice brings along; longer ones are fetched by number
