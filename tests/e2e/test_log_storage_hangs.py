@@ -13,8 +13,8 @@ from runtime.server import open_listener
 from tests.e2e.log_process import SECONDS, configure, init, running
 from tests.objects import S3Server
 
-# More than it takes (STOP_SECONDS), and less than until its client of the storage gives up.
-PATIENCE = 18.0
+# More than it takes (STOP_SECONDS), and less than it takes the client of the storage to give up all it is asked.
+PATIENCE = 25.0
 
 
 @asynccontextmanager
