@@ -48,6 +48,15 @@ class Sizes:
     turns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What it took to start a process: seconds, those of its processor, and memory."""
+
+    seconds: float
+    spent: float
+    megabytes: float
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--short", action="store_true", help="a small log, to see that the bench runs")
@@ -66,8 +75,7 @@ def _measure(folder: Path, sizes: Sizes) -> dict[str, object]:
         built = list(_fill(served, entries, sizes.entries))
         memory = served.most_resident_megabytes()
         _kill_under_load(served, entries)
-    killed, _ = _restart(config, entries)
-    stopped, memory_at_start = _restart(config, entries)
+    killed, stopped = _restart(config, entries), _restart(config, entries)
     large, small = [], []
     with daemon("log", config) as served:
         for _ in range(sizes.turns):
@@ -85,8 +93,9 @@ def _measure(folder: Path, sizes: Sizes) -> dict[str, object]:
         "figures": {
             "built_entries_per_second": {"first": built[0], "last": built[-1]},
             "rss_mb": memory,
-            "rss_mb_after_start": memory_at_start,
-            "restart_seconds": {"after_kill": killed, "after_stop": stopped},
+            "rss_mb_after_start": stopped.megabytes,
+            "restart_seconds": {"after_kill": killed.seconds, "after_stop": stopped.seconds},
+            "restart_processor_seconds": {"after_kill": killed.spent, "after_stop": stopped.spent},
             "adds_per_second": rates,
             "p99_ms": {"large": _median_p99(large), "small": _median_p99(small)},
             "processor_us": costs,
@@ -116,13 +125,14 @@ def _kill_under_load(served: Daemon, entries: Iterator[bytes]) -> None:
     timer.join()
 
 
-def _restart(config: Path, entries: Iterator[bytes]) -> tuple[float, float]:
-    """Seconds until a process that is started does all its work, and the memory it holds then."""
+def _restart(config: Path, entries: Iterator[bytes]) -> Start:
+    """Start a process, until it does all its work."""
     began = time.perf_counter()
     with daemon("log", config) as served:
         _wait_until_ready(served)
         served.play(adds(entries, 1, 1), b"200")
-        return round(time.perf_counter() - began, 2), served.resident_megabytes()
+        seconds = round(time.perf_counter() - began, 2)
+        return Start(seconds, round(served.processor_seconds(), 2), served.resident_megabytes())
 
 
 def _wait_until_ready(served: Daemon) -> None:
