@@ -4,6 +4,7 @@ import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import trio
@@ -14,11 +15,16 @@ from starlette.routing import Route
 from trio.testing import MockClock
 
 from gossip.machine import GossipFailed
+from monitor.alarms.book import Alarms
+from monitor.alarms.core import CALM_SECONDS
 from monitor.stage import LONG, LONGEST_PAUSE, UNWELL, Outage, Stage
+from monitor.tables import METADATA
+from monitor.tasks import tell_outage
 from runtime.daemon import Node
-from runtime.database import DatabaseFailed
+from runtime.database import DatabaseFailed, open_database
 from runtime.errors import UsageError, leaves
 from runtime.register import Fenced
+from tests.fakes import FakeClock
 from tests.served import served
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -165,3 +171,16 @@ async def test_it_ends_when_it_is_told_to_while_there_is_no_state() -> None:
     async with staged(state):
         state.refuses = [FULL] * 100
         await fails(state)
+
+
+async def test_an_outage_is_one_alarm_until_it_stays_over(tmp_path: Path, clock: MockClock) -> None:
+    async with open_database(tmp_path / "m.sqlite", METADATA, create=True) as database:
+        alarms = Alarms(database, FakeClock())
+        for again in (False, True):  # the disk is full once more before long
+            with trio.move_on_after(CALM_SECONDS / 2):
+                await tell_outage(alarms, Outage("full" if again else "broken", trio.current_time() - 5))
+            (alarm,) = await alarms.all()
+            assert (alarm.kind, alarm.cleared_ms, alarm.detail) == ("disk-failed", None, "full" if again else "broken")
+        await tell_outage(alarms, None)  # a later start
+        (alarm,) = await alarms.all()
+        assert alarm.cleared_ms is not None
