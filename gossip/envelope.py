@@ -15,6 +15,7 @@ from hashlib import sha256
 
 import msgpack  # type: ignore[import-untyped]  # the package has no type information
 
+from gossip.budget import Busy
 from gossip.canonical import Value, pack, unpack
 from tlog.errors import FormatError, SignatureError
 from tlog.keys import SignerKey, VerifierKey
@@ -45,6 +46,10 @@ class Envelope:
     messages: tuple[Value, ...]
 
 
+class Outrun(Busy):
+    """The sender has sent as many envelopes lately as are remembered."""
+
+
 @dataclass(slots=True)
 class SeenNonces:
     """The nonces that were accepted lately, oldest first for each sender. Kept in memory: what repeats is harmless."""
@@ -52,7 +57,12 @@ class SeenNonces:
     _seen: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
 
     def admit(self, sender: bytes, nonce: bytes, now_ms: int) -> None:
-        """Accept a nonce once. A sender that outruns the memory is refused, so that nothing fresh is ever forgotten."""
+        """Accept a nonce once. A sender that outruns the memory has to wait, so that nothing fresh is ever forgotten.
+
+        Raises:
+            FormatError: it was accepted before.
+            Outrun: there is no room for another one.
+        """
         self.check(sender, nonce, now_ms)
         self._seen[sender][nonce] = now_ms
 
@@ -67,7 +77,9 @@ class SeenNonces:
         if nonce in seen:
             raise FormatError("this envelope was received before: make a new one with a new nonce")
         if len(seen) >= MAX_NONCES_PER_SENDER:
-            raise FormatError("too many envelopes within four minutes: send less often")
+            # Nothing is wrong with the envelope: refused as malformed, its messages would be dropped by the sender.
+            left_ms = seen[next(iter(seen))] + NONCE_MEMORY_MS - now_ms
+            raise Outrun(left_ms // 1000 + 1)
 
 
 def peer_id(key: VerifierKey) -> bytes:
@@ -96,6 +108,10 @@ def open_envelope(
     ``in_reply_to`` is the nonce of our request when this is its answer, None when this is a request. ``charge`` is told
     the sender and the size before anything is unpacked that could take long, and after it is certain that the sender
     sent just this, just now, for the first time; so nobody else can use up what the sender may send. It may raise.
+
+    Raises:
+        FormatError, SignatureError: it is refused.
+        Outrun: the sender has sent too many.
     """
     sender = _check_seal(raw, keys, me)
     _check_beginning(raw, sender, now_ms, seen, in_reply_to)

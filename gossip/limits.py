@@ -6,16 +6,23 @@ whoever sends them.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 
 from gossip.budget import Busy, ByteBudget, Room
-from gossip.envelope import MAX_ENVELOPE_BYTES
+from gossip.envelope import MAX_ENVELOPE_BYTES, Outrun
 from gossip.machine import elapsed_ms
 
 MAX_OUTSTANDING = 4  # requests of one peer at once: one to deliver, one held open, and as many of a second run
 MAX_UNREAD_BYTES = 16 * 1024 * 1024  # of envelopes that nobody has authenticated yet; joining their pieces doubles it
 UNREAD_PATIENCE_SECONDS = 5.0  # for room among these
-BUSY_REASONS = ("bytes", "requests", "room")  # of one peer, of one peer, and of bodies of everybody
+BUSY_REASONS = ("bytes", "envelopes", "requests", "room")  # of one peer the first three, the last of everybody
 SMALL_BYTES = 16 * 1024  # needs no room: a thousand connections hold 16 MB of it, and most of what peers say is smaller
 
 
@@ -36,6 +43,10 @@ class Limits:
         if size <= SMALL_BYTES:
             return nullcontext()
         return self._room(min(size, MAX_ENVELOPE_BYTES))
+
+    def opening(self) -> AbstractContextManager[None]:
+        """Count an envelope of a peer that has sent too many. Raises ``Busy``."""
+        return self._counted("envelopes", Outrun)
 
     @contextmanager
     def answering(self, peer: bytes) -> Iterator[None]:
@@ -70,9 +81,9 @@ class Limits:
             yield
 
     @contextmanager
-    def _counted(self, reason: str) -> Iterator[None]:
+    def _counted(self, reason: str, refusal: type[Busy] = Busy) -> Iterator[None]:
         try:
             yield
-        except Busy:
+        except refusal:
             self.busy[reason] += 1
             raise

@@ -133,7 +133,9 @@ class Gossip:
             FormatError, SignatureError: it is refused.
             Busy: the peer has sent too much lately.
         """
-        return open_envelope(raw, self._keys, self._id, self._clock.now_ms(), self._seen, charge=self._limits.charge)
+        now_ms = self._clock.now_ms()
+        with self._limits.opening():
+            return open_envelope(raw, self._keys, self._id, now_ms, self._seen, charge=self._limits.charge)
 
     async def reply(self, envelope: Envelope, wait: float = 0.0) -> bytes:
         """Answer a peer's envelope with ours; hold the answer back for a while as long as there is nothing to say.

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gossip.budget import Busy
 from gossip.canonical import MAX_DEPTH, MAX_UNCOUNTED_BYTES, MAX_VALUES, Value, pack, unpack
 from gossip.envelope import (
     MAX_CLOCK_DISTANCE_MS,
@@ -182,10 +183,23 @@ def test_nonces_are_forgotten_when_no_fresh_envelope_can_have_them() -> None:
 def test_a_sender_that_floods_us_crowds_out_only_itself() -> None:
     seen = SeenNonces()
     for number in range(MAX_NONCES_PER_SENDER):
+        seen.admit(b"a", struct.pack(">Q", number), NOW + number)
+    with pytest.raises(Busy) as busy:
+        seen.admit(b"a", b"another", NOW + 20_000)
+    seen.admit(b"b", b"another", NOW + 20_000)
+    # It is told when there is room again, and no sooner.
+    assert busy.value.seconds == 221
+    with pytest.raises(Busy):
+        seen.admit(b"a", b"another", NOW + NONCE_MEMORY_MS)
+    seen.admit(b"a", b"another", NOW + 20_000 + 1000 * busy.value.seconds)
+
+
+def test_what_a_flooding_sender_repeats_is_refused_for_good() -> None:
+    seen = SeenNonces()
+    for number in range(MAX_NONCES_PER_SENDER):
         seen.admit(b"a", struct.pack(">Q", number), NOW)
-    with pytest.raises(FormatError, match="less often"):
-        seen.admit(b"a", b"another", NOW)
-    seen.admit(b"b", b"another", NOW)
+    with pytest.raises(FormatError, match="received before"):
+        seen.admit(b"a", struct.pack(">Q", 0), NOW)
 
 
 def test_an_envelope_larger_than_a_mebibyte_is_refused_unread() -> None:

@@ -10,7 +10,7 @@ import trio
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gossip import core, messages, testimony
+from gossip import core, envelope, messages, testimony
 from gossip.core import Ignored, OpeningShown, Remember, Rules, Settle, Weigh, begin
 from gossip.core.state import MAX_TESTIMONY_OF_ONE
 from gossip.envelope import Envelope, peer_id, seal
@@ -396,6 +396,11 @@ def padded(number: int) -> bytes:
     return seal(Envelope(*ids, SystemClock().now_ms(), nonce, None, padding), PEER_KEY)
 
 
+def empty(now_ms: int | None = None) -> bytes:
+    ids = peer_id(PEER_KEY.verifier_key), peer_id(ME.verifier_key)
+    return seal(Envelope(*ids, now_ms or SystemClock().now_ms(), secrets.token_bytes(16), None, ()), PEER_KEY)
+
+
 async def test_a_peer_that_sends_too_much_is_told_so_over_http_and_counted(tmp_path: Path) -> None:
     log = grown(3)
     chosen = settings(tmp_path, log)
@@ -407,7 +412,27 @@ async def test_a_peer_that_sends_too_much_is_told_so_over_http_and_counted(tmp_p
             answers = [await web.post("/gossip/v1/exchange", padded(number)) for number in range(3)]
         assert [answer.status for answer in answers] == [200, 200, 429]
         assert int(answers[2].headers["retry-after"]) > 0
-        assert one.monitor.gossip.busy == {"bytes": 1, "requests": 0, "room": 0}
+        assert one.monitor.gossip.busy == {"bytes": 1, "envelopes": 0, "requests": 0, "room": 0}
+
+
+async def test_a_peer_that_sends_too_often_is_told_so_over_http_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "MAX_NONCES_PER_SENDER", 2)
+    log = grown(3)
+    chosen = settings(tmp_path, log)
+    await _init(chosen)
+    clock = FakeClock(SystemClock().now())
+    async with opened(chosen, log, clock) as one:
+        app = monitor_app("m1", one.monitor, views(one, chosen), clock)
+        async with served(app) as web:
+            answers = [await web.post("/gossip/v1/exchange", empty()) for _ in range(3)]
+            # 240 seconds, in which nothing fresh may be forgotten.
+            assert [answer.status for answer in answers] == [200, 200, 429]
+            assert answers[2].headers["retry-after"] == "241"
+            clock.advance(241)
+            assert (await web.post("/gossip/v1/exchange", empty(clock.now_ms()))).status == 200
+        assert one.monitor.gossip.busy == {"bytes": 0, "envelopes": 1, "requests": 0, "room": 0}
 
 
 # A process that is killed.
