@@ -2,7 +2,7 @@
 
 A refused head is kept once, with the log's signature, and made into evidence at once where it is a proof. It is kept
 before the refusal leaves, in a transaction of its own that no cosignature waits for. A head that is known already, or
-whose log has no room left even for what is proven, costs no look at the disk.
+that its log has no room left for, costs no look at the disk: what it would prove is found out from memory.
 
 Evidence that others bring stops its log: whoever holds a proof needs no other authority. What we find ourselves does
 not stop it. We cosign one history whatever else the log signs, and a log that is being tested asks for refusals.
@@ -109,10 +109,18 @@ class Conflicts:
 
     def _is_news(self, refused: Submission, known: Statement | None) -> bool:
         head = refused.checkpoint
-        proven = self._kept.get(head.origin, {}).get((head.size, head.root_hash))
-        if proven is False:
-            return known is not None and leads_elsewhere(refused, known)
-        return proven is None and self._has_room(head.origin, True)
+        kept = self._kept.get(head.origin, {})
+        if kept.get((head.size, head.root_hash)) or not self._has_room(head.origin, True):
+            return False
+        if (head.size, head.root_hash) not in kept and self._has_room(head.origin, False):
+            return True
+        # Anybody can send such a head again and again, so from here on it has to prove something.
+        return self._has_twin(head) or head.size == 0 or (known is not None and leads_elsewhere(refused, known))
+
+    def _has_twin(self, head: SignedCheckpoint) -> bool:
+        """Whether another head of its size is kept while it is not: they are evidence together."""
+        kept = self._kept.get(head.origin, {})
+        return (head.size, head.root_hash) not in kept and any(size == head.size for size, _ in kept)
 
     def _has_room(self, origin: str, proven: bool) -> bool:
         kept = list(self._kept.get(origin, {}).values())

@@ -174,6 +174,50 @@ async def test_refusals_do_not_touch_the_disk(tmp_path: Path, monkeypatch: pytes
             assert await post(public, *cheap) == [409, 400, 403, 404, 400, 422, 422]
 
 
+async def test_a_further_head_that_proves_nothing_costs_nothing_when_as_many_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has seen one head of the log that is larger than ours can send it again and again."""
+    many = [submission(5, 20 + number, path=()) for number in range(MAX_UNPROVEN)]
+    async with serving(tmp_path) as (public, _, _):
+        await post(public, submission(0, 5), *many)
+
+        async def touched(*_: object) -> None:
+            raise AssertionError("the database was asked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DatabaseThread, "wait", touched)
+            assert await post(public, submission(5, 90, path=()), submission(5, 91, path=())) == [422, 422]
+
+
+@pytest.mark.parametrize("path", [None, ()], ids=["by its proof", "by another head of its size"])
+async def test_a_head_that_proves_something_is_kept_however_many_prove_nothing(
+    path: tuple[()] | None, tmp_path: Path
+) -> None:
+    many = [submission(5, 9 + number, path=()) for number in range(MAX_UNPROVEN)]
+    proving = submission(5, 40, FORK) if path is None else submission(5, 9, FORK, path=path)
+    async with serving(tmp_path) as (public, operator, _):
+        await post(public, submission(0, 5), *many)
+        assert await post(public, proving, proving) == [422, 422]
+        kept = await conflicts(operator)
+        assert [one["evidence"] is not None for one in kept] == [False] * MAX_UNPROVEN + [True]
+
+
+async def test_a_head_kept_without_proof_costs_nothing_when_there_is_no_room_for_its_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as (public, _, _):
+        await post(public, submission(0, 5), submission(5, 9, FORK, path=()))
+        await post(public, *(submission(5, 5, root_hash=leaf_hash(b"%d" % n)) for n in range(MAX_PROVEN)))
+
+        async def touched(*_: object) -> None:
+            raise AssertionError("the database was asked")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DatabaseThread, "wait", touched)
+            assert await post(public, submission(5, 9, FORK)) == [422]
+
+
 async def test_the_public_is_told_which_heads_and_the_operator_everything(tmp_path: Path) -> None:
     async with serving(tmp_path) as (public, operator, _):
         await post(public, submission(0, 5), submission(5, 5, FORK))
