@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.daemon import SWITCH_SECONDS
 from runtime.database import Database, open_database
-from runtime.register import DatabaseRegister, StateCounter, add_register_tables
+from runtime.database_register import DatabaseRegister, add_register_tables
+from runtime.statecounter import StateCounter
 from tlog.advance import Advance, Statement
 from tlog.hashing import Hash
 

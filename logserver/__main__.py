@@ -32,10 +32,11 @@ from runtime.daemon import Node, run_daemon, serve_node
 from runtime.database import Database, open_database
 from runtime.datadir import DataDirectory
 from runtime.errors import CannotTell, UsageError
+from runtime.file_register import FileRegister
 from runtime.http import operator_routes
 from runtime.metrics import Metrics
 from runtime.objects import open_objects
-from runtime.register import FileRegister, SharedRegister
+from runtime.shared_register import SharedRegister
 from runtime.signers import FileSigner
 from runtime.version import version_document
 

@@ -58,11 +58,12 @@ from runtime.client import Client
 from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, Ready, run_daemon, serve_node
 from runtime.database import Database, open_database
+from runtime.database_register import DatabaseRegister
 from runtime.datadir import DataDirectory
 from runtime.local import SCHEME, LocalFiles
 from runtime.metrics import Metrics
-from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
+from runtime.statecounter import StateCounter
 from runtime.visitors import Visitors, watch_visitors
 from runtime.wording import public
 

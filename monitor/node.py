@@ -99,8 +99,9 @@ from monitor.store import (
 )
 from monitor.testify import sign_testimony
 from runtime.clock import Clock
+from runtime.database_register import DatabaseRegister
 from runtime.files import replace_file
-from runtime.register import Conflict, DatabaseRegister, Persisted
+from runtime.register import Conflict, Persisted
 from runtime.signers import Signer, can_sign
 from tlog.advance import Advance, ClockBehind, Decision, Refresh, Statement, decide
 from tlog.evidence import is_log_key

@@ -38,7 +38,7 @@ from monitor.tables import StoredStatement as StoredStatement
 from monitor.tables import StoredTestimony as StoredTestimony
 from monitor.tables import Writes as Writes
 from runtime.database import Database
-from runtime.register import Record
+from runtime.database_register import Record
 
 MAX_UNSETTLED = 4096  # heads per log that no branch explains: a log that signs more convicts itself with these
 MAX_SETTLED = 1024  # heads per log on its branch, the newest: the branch vouches for the others

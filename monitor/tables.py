@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
 
-from runtime.register import add_register_tables
+from runtime.database_register import add_register_tables
 
 METADATA = MetaData(info={"schema": "sameview-monitor", "version": 3})
 

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import trio
 
-from runtime.register import Conflict, Fenced, Persisted, _checked, _persisted
+from runtime.register import Conflict, Fenced, Persisted, checked, persisted
 from tlog.advance import Advance, Refresh, Statement
 
 
@@ -37,7 +37,7 @@ class MemoryRegister:
         return self.stated.latest.get(origin)
 
     async def advance(self, known: Statement | None, decision: Advance | Refresh) -> Persisted[Statement] | Conflict:
-        new = _checked(known, decision)
+        new = checked(known, decision)
         await trio.lowlevel.checkpoint()
         if self._epoch != self.stated.epoch:
             self._lost.set()
@@ -45,8 +45,8 @@ class MemoryRegister:
         current = self.stated.latest.get(new.origin)
         if (None if current is None else current.value) != known:
             return Conflict(current)
-        self.stated.latest[new.origin] = persisted = _persisted(new)
-        return persisted
+        self.stated.latest[new.origin] = answer = persisted(new)
+        return answer
 
     async def wait_lost(self) -> NoReturn:
         await self._lost.wait()

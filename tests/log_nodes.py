@@ -18,8 +18,9 @@ from logserver.store import METADATA, Sequencer, load_tree
 from logserver.tasks import Publisher, Publishing, read_published
 from runtime.client import Client
 from runtime.database import open_database
+from runtime.file_register import FileRegister
 from runtime.metrics import Metrics
-from runtime.register import FileRegister, Register
+from runtime.register import Register
 from runtime.signers import FileSigner, Signer
 from tests.fakes import FakeClock
 from tests.served import Served, served

@@ -6,7 +6,7 @@ the disk counts, and nothing of what was in memory. An operator frees space, or 
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,12 @@ from runtime.client import Client, Response
 from runtime.clock import Clock, SystemClock
 from runtime.daemon import Node, run_daemon, serve_node
 from runtime.database import Database, DatabaseFailed, open_database
+from runtime.database_register import DatabaseRegister
 from runtime.datadir import DataDirectory, locked
 from runtime.errors import UsageError, leaves
 from runtime.metrics import Metrics
-from runtime.register import DatabaseRegister, StateCounter
 from runtime.signers import FileSigner
+from runtime.statecounter import StateCounter
 from tlog.note import MAX_NOTE_BYTES
 from witness.app import operator_app, witness_app
 from witness.budget import Budgets
@@ -37,7 +38,7 @@ from witness.keyring import Keyring
 from witness.lists import Puller, PullMetrics
 from witness.logs import LogBook
 from witness.place import changes, identify
-from witness.reconcile import ANSWER_SECONDS, Fetch, Inquiry, reconcile
+from witness.reconcile import ANSWER_SECONDS, Fetch, Inquiry, Newcomers, reconcile
 from witness.store import (
     DATABASE_NAME,
     METADATA,
@@ -108,7 +109,9 @@ async def opened(settings: WitnessSettings, clock: Clock) -> AsyncIterator[Witne
             copies = PublicCopies(database, register, keyring, history, logs.known, stated)
             conflicts = Conflicts(database, clock, logs.known)
             await conflicts.load()
-            cosigner = Cosigner(logs.active, register, keyring, copies, conflicts, clock, Budgets(logs.qpd))
+            newcomers = Newcomers(Inquiry(settings.peers, settings.url, (), keyring.verifiers), register)
+            budgets = Budgets(logs.qpd)
+            cosigner = Cosigner(logs.active, register, keyring, copies, conflicts, clock, budgets, newcomers)
             witness = Witness(settings, database, register, history, logs, cosigner)
             await _hold_after_a_move(witness)
             yield witness
@@ -130,7 +133,23 @@ async def reconciled(witness: Witness, fetch: Fetch) -> None:
         asked |= unasked
         unasked = set(witness.logs.known) - asked
     await write_place(witness.database, _place(settings))
+    witness.cosigner.newcomers.settle(asked)
     witness.cosigner.hold = None
+
+
+async def admitting(witness: Witness, fetch: Fetch) -> None:
+    """Ask others about logs that are new here; when somebody knows more than the witness does, nothing is signed again.
+
+    Raises:
+        UsageError: somebody does; says what to do. In an exception group.
+    """
+    try:
+        await witness.cosigner.newcomers.ask_for_ever(fetch)
+    except* UsageError:
+        witness.cosigner.hold = "this witness's state is a copy or was restored: it signs nothing any more"
+        with suppress(DatabaseFailed):
+            await write_place(witness.database, "")  # so that every start from now on asks again, about every log
+        raise
 
 
 async def _hold_after_a_move(witness: Witness) -> None:
@@ -233,6 +252,7 @@ class _Stage:
                 witness.database.wait_failed,
                 witness.register.wait_lost,
                 partial(reconciled, witness, partial(_fetch, client)),
+                partial(admitting, witness, partial(_fetch, client)),
                 witness.history.save_for_ever,
                 witness.logs.refresh_for_ever,
                 puller.pull_for_ever,

@@ -12,7 +12,8 @@ from itertools import cycle, islice
 import trio
 
 from runtime.database import Database
-from runtime.register import DatabaseRegister, Persisted
+from runtime.database_register import DatabaseRegister
+from runtime.register import Persisted
 from tlog.advance import Statement
 from tlog.errors import SignatureError, TlogError
 from tlog.keys import VerifierKey

@@ -13,7 +13,8 @@ from typing import assert_never
 
 from runtime.clock import Clock
 from runtime.database import DatabaseFailed
-from runtime.register import Conflict, DatabaseRegister
+from runtime.database_register import DatabaseRegister
+from runtime.register import Conflict
 from tlog.advance import MAX_CLOCK_LAG, Advance, ClockBehind, Inconsistent, Malformed, Refresh, Stale, Statement, decide
 from tlog.keys import VerifierKey
 from witness.budget import Budgets
@@ -21,6 +22,7 @@ from witness.conflicts import Conflicts
 from witness.copies import PublicCopies
 from witness.core import BadRequest, NotSigned, Submission, UnknownLog, examine
 from witness.keyring import Keyring
+from witness.reconcile import Newcomers
 from witness.store import accepted_record
 from witness.tally import Tally
 
@@ -84,9 +86,11 @@ class Cosigner:
         conflicts: Conflicts,
         clock: Clock,
         budgets: Budgets,
+        newcomers: Newcomers,
     ) -> None:
         self.logs = logs
         self.budgets = budgets
+        self.newcomers = newcomers
         self.tally = Tally()
         self.copies = copies
         self.conflicts = conflicts
@@ -176,11 +180,13 @@ class Cosigner:
 
     async def _cosign(
         self, submission: Submission, known: Statement | None, decision: Advance | Refresh
-    ) -> Cosigned | NoKey | None:
+    ) -> Cosigned | NoKey | OnHold | None:
         """Persist, sign, publish; None if another statement came first."""
         checkpoint = submission.checkpoint
         if not self.keyring.signing(decision.statement):
             return NoKey()
+        if known is None and not await self.newcomers.admit(checkpoint.origin):
+            return OnHold("peers are being asked what this witness signed last for this log: try again later")
         # SPEC: W-21, W-27 the record moves, persisted by compare-and-swap, before any response.
         record = accepted_record(checkpoint, decision.statement.time)
         persisted = await self._register.advance(known, decision, record)

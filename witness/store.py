@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.database import Database
-from runtime.register import Record, add_register_tables
+from runtime.database_register import Record, add_register_tables
 from tlog.hashing import Hash
 from tlog.signed_checkpoint import SignedCheckpoint
 

@@ -24,8 +24,7 @@ from logserver.core import TileFile
 from logserver.files import LostTile, PublicFiles
 from logserver.integrate import ENTRIES_AT_ONCE, HistoryBroken
 from runtime.errors import UsageError, exit_code
-from runtime.register import Conflict, Persisted, Register
-from runtime.register import _persisted as persisted
+from runtime.register import Conflict, Persisted, Register, persisted
 from runtime.signers import Signer
 from tests.fakes import FakeClock
 from tests.keys import NOW, log_key, mldsa_key, witness_key

@@ -13,19 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runtime.cells import METADATA as CELLS
 from runtime.cells import open_cell
 from runtime.database import DatabaseFailed, open_database
+from runtime.database_register import DatabaseRegister, add_register_tables
 from runtime.errors import CannotTell, UsageError
-from runtime.register import (
-    Conflict,
-    DatabaseRegister,
-    Fenced,
-    FileRegister,
-    Persisted,
-    Register,
-    RegisterFailed,
-    SharedRegister,
-    StateCounter,
-    add_register_tables,
-)
+from runtime.file_register import FileRegister
+from runtime.register import Conflict, Fenced, Persisted, Register, RegisterFailed
+from runtime.shared_register import SharedRegister
+from runtime.statecounter import StateCounter
 from tests.fakes import MemoryRegister, Stated
 from tests.objects import S3Server
 from tests.postgresql import empty_database, new_database, server_url

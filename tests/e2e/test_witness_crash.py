@@ -17,9 +17,9 @@ import trio
 from typing_extensions import override
 
 from runtime.database import DatabaseFailed
+from runtime.database_register import DatabaseRegister
 from runtime.errors import leaves
 from runtime.keyfiles import write_signer_key
-from runtime.register import DatabaseRegister
 from tests.fakes import FakeClock
 from tests.forks import Tree
 from tests.forks import leaves as branch

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from sqlalchemy import MetaData
 
 from runtime.database import DatabaseFailed, open_database
+from runtime.database_register import DatabaseRegister, add_register_tables
 from runtime.errors import UsageError
-from runtime.register import DatabaseRegister, Persisted, StateCounter, add_register_tables
-from runtime.statecounter import SLOT_BYTES
+from runtime.register import Persisted
+from runtime.statecounter import SLOT_BYTES, StateCounter
 from tlog.advance import Advance, Statement
 from tlog.hashing import Hash
 

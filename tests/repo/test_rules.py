@@ -21,6 +21,9 @@ MAY_SIGN_RAW = (
     "fuzz/",
     "specs/vectors/",
 )
+REGISTERS = tuple(
+    f"runtime/{name}.py" for name in ("register", "file_register", "shared_register", "database_register")
+)
 MAY_EXIT = ("runtime/daemon.py",)
 CLOCK = "runtime/clock.py"
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
@@ -33,16 +36,29 @@ SPACES = {"split", "rsplit", "strip", "lstrip", "rstrip"}
 EXITS = {"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"}
 
 
-def test_only_the_register_makes_persisted_values() -> None:
+def test_only_the_registers_make_persisted_values() -> None:
     # A signer takes nothing else, so whoever could make one could sign what was never made durable.
     offenders = [
         where
         for module in modules()
-        if module.path != "runtime/register.py" and module.package != "tests"
-        for node, where in module.nodes()
-        if isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] == "Persisted"
+        if module.path not in REGISTERS and module.package != "tests"
+        for where in _persisted_makers(module)
     ]
     assert offenders == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Persisted(x, token=y)",
+        "register.Persisted(x, token=y)",
+        "from runtime.register import persisted",
+        "from runtime.register import persisted_or_none as made",
+        "map(register.persisted, x)",
+    ],
+)
+def test_a_maker_of_persisted_values_is_seen(code: str) -> None:
+    assert list(_persisted_makers(Module("witness/x.py", ast.parse(code)))) == ["witness/x.py:1"]
 
 
 def test_bare_signatures_are_made_only_where_a_reader_expects_them() -> None:
@@ -119,6 +135,18 @@ def test_every_module_says_what_it_promises() -> None:
 
 def _pure() -> Iterator[Module]:
     return (module for module in packages() if module.is_pure)
+
+
+def _persisted_makers(module: Module) -> Iterator[str]:
+    makers = {"persisted", "persisted_or_none"}
+    for node, where in module.nodes():
+        match node:
+            case ast.Call(func=func) if dotted(func).split(".")[-1] == "Persisted":
+                yield where
+            case ast.ImportFrom(module="runtime.register", names=names) if any(one.name in makers for one in names):
+                yield where
+            case ast.Attribute() if ".".join(dotted(node).split(".")[-2:]) in {f"register.{one}" for one in makers}:
+                yield where
 
 
 def _raw_signs(module: Module) -> Iterator[str]:

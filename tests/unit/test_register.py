@@ -12,16 +12,11 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime.database import Database, DatabaseFailed, open_database
+from runtime.database_register import DatabaseRegister, Record, add_register_tables
 from runtime.errors import UsageError
-from runtime.register import (
-    DatabaseRegister,
-    FileRegister,
-    Persisted,
-    Record,
-    RegisterFailed,
-    StateCounter,
-    add_register_tables,
-)
+from runtime.file_register import FileRegister
+from runtime.register import Persisted, RegisterFailed
+from runtime.statecounter import StateCounter
 from tlog.advance import Advance, Refresh, Statement
 from tlog.hashing import Hash
 
@@ -303,7 +298,7 @@ async def test_what_could_not_be_written_is_not_known_and_not_tried_again(
 
     with FileRegister.open(path, ORIGIN) as register:
         with monkeypatch.context() as patch:
-            patch.setattr("runtime.register.replace_file", fail)
+            patch.setattr("runtime.file_register.replace_file", fail)
             with pytest.raises(RegisterFailed, match="stop and restart"):
                 await register.advance(None, Advance(statement(1)))
         with pytest.raises(RegisterFailed):
