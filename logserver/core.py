@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tlog.compact_range import CompactRange
 from tlog.errors import FormatError
-from tlog.hashing import EMPTY_ROOT, Hash, leaf_hashes, node_hash
+from tlog.hashing import EMPTY_ROOT, Hash, leaf_hashes, node_hash, node_hashes
 from tlog.policy import Policy
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.tiles import TILE_WIDTH, EntryBundle, Tile, format_entries, parse_entries
@@ -185,7 +185,7 @@ def _perfect_root(hashes: Sequence[Hash]) -> Hash:
     """The root over a power of two of hashes."""
     level = list(hashes)
     while len(level) > 1:
-        level = [node_hash(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+        level = node_hashes(level)
     return level[0]
 
 
