@@ -3,6 +3,7 @@
 Each test that bears a number, R1 to R16, is one way in which state is copied, cloned or put back.
 """
 
+import json
 import re
 import shutil
 import sqlite3
@@ -15,24 +16,28 @@ import pytest
 import trio
 
 from runtime.client import Client, Failure, FetchError, Response
-from runtime.database import DatabaseFailed
-from runtime.errors import UsageError
+from runtime.database import DatabaseFailed, open_database
+from runtime.errors import UsageError, leaves
 from runtime.metrics import Metrics
 from tests.fakes import FakeClock
-from tests.keys import cosign, witness_key
+from tests.keys import cosign, log_key, witness_key
 from tests.nodes import witness_settings
 from tests.served import served
-from tests.witness_logs import KEYS, LOGS, NAME, ORIGIN, PUBLIC, VERIFIERS, signed, submission
+from tests.witness_logs import KEYS, LOG, LOGS, NAME, ORIGIN, PUBLIC, VERIFIERS, signed, submission
 from tlog.advance import ClockBehind, Stale
+from tlog.log_list import ListedLog
 from tlog.signed_checkpoint import open_checkpoint
 from witness import place
-from witness.__main__ import Witness, create, opened, reconciled
+from witness.__main__ import Witness, _node, admitting, create, opened, reconciled
 from witness.app import witness_app
 from witness.config import WitnessSettings
 from witness.cosigner import Answer, Cosigned, OnHold
+from witness.logs import add_log
+from witness.store import DATABASE_NAME, METADATA
 
 PEER = "https://peer.example/w1"
 OURS = "https://witness.example"
+OTHER = log_key("log.example/other")
 Fetch = Callable[[str], Awaitable[Response]]
 
 
@@ -264,6 +269,136 @@ async def test_a_log_that_is_added_while_peers_are_asked_is_asked_about_too(tmp_
         with pytest.raises(UsageError, match="does not know"):
             await reconciled(ours, fetch)
         assert isinstance(await answer(ours, 0, 3), OnHold)
+
+
+def added(ours: Witness) -> None:
+    """A list or a command adds the log."""
+    ours.logs.known[ORIGIN] = ours.logs.active[ORIGIN] = tuple(LOGS[ORIGIN])
+
+
+async def answer_of_other(ours: Witness, old: int, new: int) -> Answer:
+    return await ours.cosigner.add_checkpoint(submission(old, new, origin=OTHER.name, key=OTHER))
+
+
+async def restored_from_before(directory: Path) -> tuple[WitnessSettings, Fetch]:
+    """A witness that has forgotten a log, with the one that it knows, and a peer that has not."""
+    (directory / "old").mkdir()
+    (directory / "new").mkdir()
+    await create(settings(directory / "old"))
+    await cosigned(directory / "old", 0, 5)
+    await create(settings(directory / "new"))
+    restored = replace(settings(directory / "new", PEER), logs={OTHER.name: (OTHER.verifier_key,)})
+    return restored, keeping(await copy_of(directory / "old"))
+
+
+async def asked_for_it(ours: Witness, fetch: Fetch) -> None:
+    """Somebody submits the log while the witness asks about whatever is new."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(admitting, ours, fetch)
+        nursery.start_soon(answer, ours, 0, 3)
+
+
+async def test_a_log_that_is_added_after_the_move_was_settled_is_asked_about_before_it_is_cosigned(
+    tmp_path: Path,
+) -> None:
+    restored, fetch = await restored_from_before(tmp_path)
+    async with opened(restored, FakeClock()) as ours:
+        await reconciled(ours, fetch)
+        added(ours)
+        with pytest.raises(ExceptionGroup) as stopped:
+            await asked_for_it(ours, fetch)
+        [reason] = leaves(stopped.value)
+        assert isinstance(reason, UsageError)
+        assert re.search(r"has a cosignature of ours .* that this database does not know.*retire", str(reason))
+        # This state is an old one, whatever else it knows.
+        assert isinstance(await answer(ours, 0, 3), OnHold)
+        assert isinstance(await answer_of_other(ours, 0, 3), OnHold)
+        assert await ours.cosigner.public_copy(PUBLIC[1:65]) is None
+    # A supervisor that starts it again changes nothing.
+    async with opened(restored, FakeClock()) as ours:
+        assert isinstance(await answer_of_other(ours, 0, 3), OnHold)
+        added(ours)
+        with pytest.raises(UsageError, match="does not know"):
+            await reconciled(ours, fetch)
+
+
+async def test_a_log_that_is_added_after_another_start_in_place_is_asked_about_too(tmp_path: Path) -> None:
+    restored, fetch = await restored_from_before(tmp_path)
+    async with opened(restored, FakeClock()) as ours:
+        await reconciled(ours, fetch)
+    async with opened(restored, FakeClock()) as ours:
+        assert isinstance(await answer_of_other(ours, 1, 3), Stale)  # nothing is held
+        added(ours)
+        with pytest.raises(ExceptionGroup):
+            await asked_for_it(ours, fetch)
+        assert isinstance(await answer(ours, 0, 3), OnHold)
+
+
+async def test_a_new_log_is_cosigned_at_its_first_request_when_peers_answer(tmp_path: Path) -> None:
+    await create(settings(tmp_path))
+    async with opened(replace(settings(tmp_path, PEER), logs={}), FakeClock()) as ours, trio.open_nursery() as nursery:
+        await reconciled(ours, keeping())
+        nursery.start_soon(admitting, ours, keeping())
+        added(ours)
+        assert isinstance(await answer(ours, 0, 5), Cosigned)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_new_log_waits_for_a_silent_peer_and_the_others_go_on(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    autojump_clock.autojump_threshold = 0.05  # the database's thread needs real time
+    await create(settings(tmp_path))
+    silent, asked = True, 0
+
+    async def fetch(_: str) -> Response:
+        nonlocal asked
+        asked += 1
+        return Response(503 if silent else 404, {}, b"")
+
+    known = replace(settings(tmp_path, PEER), logs={OTHER.name: (OTHER.verifier_key,)})
+    async with opened(known, FakeClock()) as ours, trio.open_nursery() as nursery:
+        await reconciled(ours, keeping())
+        nursery.start_soon(admitting, ours, fetch)
+        added(ours)
+        for size in range(3):
+            assert isinstance(await answer(ours, 0, 5), OnHold)
+            assert isinstance(await answer_of_other(ours, size, size + 1), Cosigned)
+        assert await ours.cosigner.problems() == []
+        silent = False
+        await trio.sleep(20)
+        assert isinstance(await answer(ours, 0, 5), Cosigned)
+        nursery.cancel_scope.cancel()
+    # However many requests there were, the peer was asked once in ten seconds.
+    assert asked <= 4
+
+
+async def submitted_until_it_stops(theirs: WitnessSettings, statuses: list[int]) -> None:
+    """Serve a witness, add the log by a command and submit it again and again."""
+    with trio.fail_after(60):
+        async with _node(theirs) as node, served(node.app) as public:
+            while not json.loads((await public.get("/status")).body)["signing"]:
+                pass
+            async with open_database(theirs.data / DATABASE_NAME, METADATA) as command:
+                await add_log(theirs, command, ListedLog(LOG.verifier_key, ORIGIN))
+            while True:
+                statuses.append((await public.post("/add-checkpoint", submission(0, 3))).status)
+
+
+async def test_a_served_witness_asks_about_a_log_that_a_command_adds(tmp_path: Path) -> None:
+    """The original still runs, and is the peer that knows."""
+    original, clone = tmp_path / "original", tmp_path / "clone"
+    original.mkdir()
+    clone.mkdir()
+    await create(settings(original))
+    await create(settings(clone))
+    async with opened(settings(original), FakeClock()) as first, served(witness_app(first.cosigner, Metrics())) as peer:
+        assert isinstance(await answer(first, 0, 5), Cosigned)
+        statuses: list[int] = []
+        with pytest.raises(ExceptionGroup) as stopped:
+            await submitted_until_it_stops(replace(settings(clone, peer.url), logs={}), statuses)
+    assert any(isinstance(reason, UsageError) for reason in leaves(stopped.value))
+    assert set(statuses) <= {404, 503}
 
 
 async def test_a_silent_peer_is_waited_for_and_our_own_url_is_not(
