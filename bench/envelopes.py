@@ -36,6 +36,7 @@ from gossip.messages import PENDING, Head, format_message
 from gossip.shell import Gossip, Peer, Reply
 from monitor.__main__ import World, _init, open_parts
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
+from monitor.look import look
 from runtime.client import Response
 from runtime.clock import SystemClock
 from tests.fakes_log import FakeLog, policy, signer
@@ -164,7 +165,7 @@ async def measure(each: int) -> dict[str, object]:
         async with open_parts(chosen, world) as parts, trio.open_nursery() as nursery:
             parts.monitor.connect(parts.gossip, nursery)
             for origin, site in parts.monitor.sites.items():
-                await parts.monitor.poll(origin)
+                await look(parts.monitor, origin)
                 signed = parts.monitor.branch(origin).pending[0].signed
                 await site.follower.follow(signed)
             for make in (known, older, new):

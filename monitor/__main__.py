@@ -34,7 +34,7 @@ from monitor.matching import Log as MatchedLog
 from monitor.matching import Matching, MatchStore
 from monitor.metrics import MonitorMetrics, watch_sentry
 from monitor.mirror import Mirror
-from monitor.node import Monitor, Testifier
+from monitor.node import Monitor
 from monitor.operator import operator_app
 from monitor.page.web import READERS
 from monitor.polls import Poller, pollers, watch_marks
@@ -52,6 +52,7 @@ from monitor.sources.source import Fetch, Source
 from monitor.stage import Outage, Stage
 from monitor.store import METADATA, MonitorStore, write_branches
 from monitor.tasks import post, tell_outage, watch
+from monitor.testify import Testifier
 from monitor.views import Views
 from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Client

@@ -10,6 +10,7 @@ from gossip.shell import ENVELOPE_TYPE, Gossip, Reply, Unreachable
 from monitor.alarms.book import Alarms
 from monitor.alarms.core import CALM_SECONDS, Key
 from monitor.alarms.kinds import DISK_FAILED
+from monitor.look import look
 from monitor.node import Monitor
 from monitor.stage import Outage
 from runtime.client import Client, FetchError
@@ -37,7 +38,7 @@ async def watch(
 async def poll(monitor: Monitor, origin: bytes, interval: float) -> None:
     """Look at what a log shows, again and again."""
     while True:
-        await monitor.poll(origin)
+        await look(monitor, origin)
         await trio.sleep(interval)
 
 

@@ -4,10 +4,27 @@ None can be taken for another: what is signed begins with ``sameview/gossip/v1``
 the first line of a testimony, or with ``DSSEv1`` and the type of a document.
 """
 
-from gossip.testimony import Testimony
+from dataclasses import dataclass
+
+from gossip.testimony import UNSERVED, Testimony
 from tlog.dsse import DocumentSignature, SignedDocument, signed_bytes
+from tlog.hashing import TreeHead
 from tlog.keys import KeyType, SignerKey
 from tlog.note import Note, message_to_sign, signature_line
+
+
+@dataclass(frozen=True, slots=True)
+class Testifier:
+    """The peer key, with which the monitor testifies, and where it stands."""
+
+    key: SignerKey
+    vantage: str
+
+    def unserved(self, origin: str, head: TreeHead, first_ms: int, last_ms: int, tries: int) -> bytes:
+        """Testify that nobody served what is below a head, from the first to the last of these times."""
+        first, last = first_ms // 1000, last_ms // 1000
+        said = Testimony(origin, UNSERVED, head.size, head.root_hash, first, last, tries, self.vantage)
+        return sign_testimony(said, self.key)
 
 
 def sign_testimony(testimony: Testimony, key: SignerKey) -> bytes:

@@ -13,6 +13,7 @@ from gossip.core import Log, origin_id
 from monitor.__main__ import World, _init, open_parts
 from monitor.config import WatchedLog
 from monitor.kinds import Kind, published_keys
+from monitor.look import look
 from monitor.node import Monitor
 from runtime.client import Response
 from tests.fakes import FakeClock
@@ -91,7 +92,7 @@ async def test_the_fork_of_the_go_test_server_convicts_its_key(tmp_path: Path) -
     origin = origin_id(ORIGIN)
     async with following(tmp_path, key, records) as (monitor, files):
         files["latest"] = new
-        await monitor.poll(origin)
+        await look(monitor, origin)
         await monitor.sites[origin].follower.attempt()
         assert (monitor.branch(origin).size, len(leaf_hashes(records))) == (6, 6)
         await monitor.submit(origin, old)

@@ -13,6 +13,7 @@ from gossip.shell import Peer
 from monitor.__main__ import _init
 from monitor.bootstrap import vouchers_of
 from monitor.config import MonitorSettings, NamedPeer
+from monitor.look import look
 from runtime.errors import UsageError
 from tests.fakes_log import FakeLog, sign_line, signer
 from tests.unit.test_monitor_node import ID, PEER_KEY, Bench, grown, opened, settings
@@ -127,7 +128,7 @@ async def test_tiles_that_do_not_lead_to_the_signed_root_begin_nothing(tmp_path:
 async def test_without_a_log_that_serves_nothing_is_begun(tmp_path: Path) -> None:
     log = grown(2048)
     async with begun(starting(tmp_path, log, 1500), log) as one:
-        await one.monitor.poll(ID)
+        await look(one.monitor, ID)
         one.internet.down = True
         await one.follow()
         assert (one.size, one.site.mirror.start) == (0, 0)

@@ -254,7 +254,7 @@ async def test_heads_that_stay_undecided_keep_no_larger_one_from_being_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("monitor.store.REVIEW_BATCH", 2)
-    monkeypatch.setattr("monitor.node.REVIEW_BATCH", 2)
+    monkeypatch.setattr("monitor.judge.REVIEW_BATCH", 2)
     log = grown(9)
     async with bench(tmp_path, log) as one:
         await one.poll()

@@ -32,6 +32,7 @@ from monitor.__main__ import World, _init, open_parts
 from monitor.app import monitor_app
 from monitor.config import MonitorSettings, NamedPeer, WatchedLog
 from monitor.errands import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS
+from monitor.look import look
 from monitor.node import Monitor
 from monitor.site import Site, reopened
 from monitor.store import HEAD, MAX_UNSETTLED, StoredHead, Writes
@@ -105,7 +106,7 @@ class Bench:
 
     async def poll(self) -> None:
         """Look at the log, and follow at once where that is wanted."""
-        await self.monitor.poll(ID)
+        await look(self.monitor, ID)
         await self.follow()
 
     async def follow(self) -> None:

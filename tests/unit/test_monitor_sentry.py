@@ -17,6 +17,7 @@ from monitor.__main__ import Parts, World, _init, open_parts
 from monitor.alarms.core import Key
 from monitor.archive import DAY_MS, HOUR_MS, LOG, MINUTE_MS, VANTAGE, Sample, peer_who, witness_who
 from monitor.config import MonitorSettings, NamedWitness, Vantage
+from monitor.look import look
 from monitor.outbox import Topic, after
 from monitor.records import Records
 from runtime.client import Failure, FetchError, Response
@@ -85,7 +86,7 @@ class Post:
     async def poll(self) -> None:
         """Look at the log, follow it, and look at the witnesses and at the vantage."""
         monitor = self.parts.monitor
-        await monitor.poll(ID)
+        await look(monitor, ID)
         await monitor.sites[ID].follower.attempt()
         for poller in self.parts.pollers:
             await poller.round()
@@ -551,9 +552,9 @@ async def test_a_monitor_that_is_told_to_stop_writes_down_what_it_saw(tmp_path: 
         parts.monitor.connect(parts.gossip, nursery)
         await parts.monitor.resume()
         nursery.start_soon(parts.sentry.run)
-        await parts.monitor.poll(ID)
+        await look(parts.monitor, ID)
         clock.advance(45)
-        await parts.monitor.poll(ID)
+        await look(parts.monitor, ID)
         nursery.cancel_scope.cancel()
     async with watching(chosen, log, mock_clock, clock, new=False) as post:
         (seen,) = await post.parts.sentry.archive.history(ORIGIN, clock.now_ms())
