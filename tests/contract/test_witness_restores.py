@@ -37,6 +37,7 @@ from witness.store import DATABASE_NAME, METADATA
 
 PEER = "https://peer.example/w1"
 OURS = "https://witness.example"
+SECONDS = 30.0  # until what is waited for does not come any more
 OTHER = log_key("log.example/other")
 Fetch = Callable[[str], Awaitable[Response]]
 
@@ -293,9 +294,10 @@ async def restored_from_before(directory: Path) -> tuple[WitnessSettings, Fetch]
 
 async def asked_for_it(ours: Witness, fetch: Fetch) -> None:
     """Somebody submits the log while the witness asks about whatever is new."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(admitting, ours, fetch)
-        nursery.start_soon(answer, ours, 0, 3)
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(admitting, ours, fetch)
+            nursery.start_soon(answer, ours, 0, 3)
 
 
 async def test_a_log_that_is_added_after_the_move_was_settled_is_asked_about_before_it_is_cosigned(
@@ -375,7 +377,7 @@ async def test_a_new_log_waits_for_a_silent_peer_and_the_others_go_on(
 
 async def submitted_until_it_stops(theirs: WitnessSettings, statuses: list[int]) -> None:
     """Serve a witness, add the log by a command and submit it again and again."""
-    with trio.fail_after(60):
+    with trio.fail_after(SECONDS):
         async with _node(theirs) as node, served(node.app) as public:
             while not json.loads((await public.get("/status")).body)["signing"]:
                 pass
