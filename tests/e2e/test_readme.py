@@ -52,6 +52,13 @@ def test_a_newcomer_runs_a_log_a_witness_and_a_monitor_and_verifies(tmp_path: Pa
     assert "OK: log.example/one at size 1" in done.stdout
 
 
+def test_git_is_offered_nothing_of_what_a_newcomer_makes_in_the_clone() -> None:
+    # Four secret keys are in there.
+    made = re.findall(r"^mkdir -p (\w+) && cd \1$", "".join(BLOCKS[1:]), re.MULTILINE)
+    assert made
+    assert {f"/{folder}/" for folder in made} <= set((TOP / ".gitignore").read_text().splitlines())
+
+
 def test_every_file_the_readme_links_to_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links
