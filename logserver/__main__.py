@@ -96,7 +96,12 @@ async def _refuse_if_made(settings: LogSettings) -> None:
             pass
     except UsageError:
         return
-    raise UsageError("the database holds a log already: `init` makes new state only, it never replaces any")
+    # A URL may hold a password.
+    where = f" {settings.database}" if isinstance(settings.database, Path) else ""
+    raise UsageError(
+        f"the database{where} holds a log already: `init` makes new state only, it never replaces any; "
+        "to go on with it run `serve`"
+    )
 
 
 def _is_half_made(data: Path) -> bool:

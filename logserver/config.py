@@ -1,6 +1,7 @@
 """The log's configuration file (TOML), as one frozen value."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -113,7 +114,7 @@ def read_settings(path: Path) -> LogSettings:
     except FormatError as error:
         raise UsageError(f"{path}: `origin`: {error}") from None
     keys = tuple(read_signer_key(resolve(path, file)) for file in config.keys)
-    _check_keys(path, origin, keys)
+    _check_keys(path, origin, config.keys, keys)
     policy = None if config.policy is None else _read_policy(path, config.policy)
     if policy is not None:
         _check_policy(path, policy, keys)
@@ -251,17 +252,17 @@ def _place(where: Path | str) -> str:
     return str(where).rstrip("/")
 
 
-def _check_keys(path: Path, origin: str, keys: tuple[SignerKey, ...]) -> None:
+def _check_keys(path: Path, origin: str, files: Sequence[str], keys: tuple[SignerKey, ...]) -> None:
     # SPEC: T-3 a public log has at least one Ed25519 signature of its own.
     if not any(key.type is KeyType.ED25519 for key in keys):
         raise UsageError(f"{path}: `keys` needs an Ed25519 log key: make one with `sameview keygen --type log`")
-    for key in keys:
+    for file, key in zip(files, keys, strict=True):
         if key.type not in LOG_KEY_TYPES:
-            raise UsageError(f"{path}: a key in `keys` is not a log key: make one with `sameview keygen --type log`")
+            raise UsageError(f"{path}: `keys`: {file} is not a log key: make one with `sameview keygen --type log`")
         # SPEC: CP-8 a log's key name equals its origin line.
         if key.name != origin:
             raise UsageError(
-                f"{path}: a key in `keys` is named {key.name}, not as the origin: make one with --name {origin}"
+                f"{path}: `keys`: {file} is named {key.name}, not as the origin: make one with --name {origin}"
             )
     if len({key.type for key in keys}) != len(keys):
         raise UsageError(f"{path}: `keys` names two keys of one algorithm: a log signs with one of each")

@@ -37,6 +37,8 @@ from tlog.signed_checkpoint import SignedCheckpoint
 
 ATTEMPTS = 3  # one to learn the witness's size, one to catch up, one for a race with another submitter
 
+COMPARE = "compare its vkey with the one in the policy"
+
 ProveFrom = Callable[[int], Awaitable[Sequence[Hash]]]
 """The consistency proof from an old size to the checkpoint's."""
 
@@ -151,7 +153,12 @@ class Witnesses:
         except FetchError as error:
             return Broken(str(error))
         content_type, retry_after = answer.headers.get("content-type"), answer.headers.get("retry-after")
-        return read_answer(answer.status, content_type, answer.body, request, witness.keys, retry_after)
+        read = read_answer(answer.status, content_type, answer.body, request, witness.keys, retry_after)
+        if answer.status == 200 and isinstance(read, Broken):
+            return Broken(
+                f"its answer is no cosignature by a key that the policy names for it: {read.reason}; {COMPARE}"
+            )
+        return read
 
     def _note_cosigned(self, witness: WitnessLink, size: int) -> None:
         witness.size = size
@@ -172,6 +179,9 @@ class Witnesses:
                 self._note_trouble(witness, "it knows a tree that ours does not extend: this log's key is misused")
             case Unknown():
                 self._note_trouble(witness, "it does not know this log: ask its operator to add the log's vkey")
+            case Refused(403):
+                why = "it trusts another key for this origin, or knows that this log contradicted itself"
+                self._note_trouble(witness, f"it answered 403: {why}; ask its operator, and compare the log's vkey")
             case Refused(status):
                 self._note_trouble(witness, f"it answered {status}")
             case Retry(seconds):

@@ -206,11 +206,8 @@ def read_settings(path: Path) -> MonitorSettings:
     config = load(path, MonitorConfig)
     peer_key = read_signer_key(resolve(path, config.peer_key))
     observer_key = read_signer_key(resolve(path, config.observer_key))
-    if peer_key.type is not KeyType.ED25519:
-        raise UsageError("`peer_key` is not a peer key: make one with `sameview keygen --type peer`")
-    if observer_key.type not in OBSERVER_KEY_TYPES:
-        raise UsageError("`observer_key` is not an observer key: make one with `sameview keygen --type observer`")
     _check_numbers(path, config)
+    _check_own_keys(path, config, peer_key, observer_key)
     policy = _read_policy(path, "`policy`", config.policy)
     data, register = resolve(path, config.data), resolve(path, config.register)
     if register.is_relative_to(data) or data.is_relative_to(register):
@@ -245,6 +242,24 @@ def read_settings(path: Path) -> MonitorSettings:
         watches=read_watches(path, config.watch, {one.log.origin: one.kind for one in logs}),
         recipients=read_recipients(path, config.deliver),
     )
+
+
+def _check_own_keys(path: Path, config: MonitorConfig, peer: SignerKey, observer: SignerKey) -> None:
+    if peer.type is not KeyType.ED25519:
+        raise UsageError(
+            f"{path}: `peer_key`: {config.peer_key} is not a peer key: make one with `sameview keygen --type peer`"
+        )
+    if observer.type not in OBSERVER_KEY_TYPES:
+        raise UsageError(
+            f"{path}: `observer_key`: {config.observer_key} is not an observer key: "
+            "make one with `sameview keygen --type observer`"
+        )
+    # Peers and readers know the monitor by what its peer key bears: another name here would be one nobody else sees.
+    if peer.name != config.name:
+        raise UsageError(
+            f"{path}: `peer_key`: {config.peer_key} is named {peer.name}, the monitor {config.name}: "
+            "they must be the same"
+        )
 
 
 def _check_numbers(path: Path, config: MonitorConfig) -> None:

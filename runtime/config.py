@@ -5,6 +5,7 @@ missing key without a default are errors. ``load`` refuses a declaration that fo
 relative to the file, not to the directory the program was started in: ``resolve``.
 """
 
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -101,4 +102,25 @@ def _in_words(message: str, role: str) -> str:
         key = text.removeprefix("Object contains unknown field ")
         other = "" if place else f", or, if this is another program's file, name the {role}'s"
         return f"the key {key} is unknown{where}: remove it or correct its spelling{other}"
+    if text == "Expected `array`, got `object`" and place.isidentifier():
+        return f"`[{place}]` stands for one of several: write `[[{place}]]`, with two brackets on each side"
+    if text == "Expected `object`, got `array`" and place.isidentifier():
+        return f"there is one `{place}` only: write `[{place}]`, with one bracket on each side"
+    text = _TYPES.sub(lambda found: _types_in_words(found[1]), text)
     return f"the value of `{place}` is wrong: {text[:1].lower()}{text[1:]}" if place else text
+
+
+_TYPES = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
+_TYPE_WORDS = {
+    "str": "text in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list in brackets",
+    "object": "a table",
+}
+
+
+def _types_in_words(types: str) -> str:
+    # TOML has no null: a key is left out.
+    return " or ".join(_TYPE_WORDS.get(type, type) for type in types.split(" | ") if type != "null")

@@ -32,7 +32,10 @@ class DataDirectory:
         try:
             path.mkdir(mode=0o700, exist_ok=True)
             if any(path.iterdir()):
-                raise UsageError(f"{path} exists and is not empty: `init` makes new state only, it never replaces any")
+                raise UsageError(
+                    f"{path} exists and is not empty: `init` makes new state only, it never replaces any; "
+                    "to go on with what is there run `serve`"
+                )
             sync_directory(path.parent)
         except OSError as error:
             raise UsageError(f"cannot make the directory {path}: {error.strerror}") from None

@@ -237,6 +237,9 @@ async def _ask(client: Client, question: Question, heard: Heard, times: tuple[in
     if response.status in LATER:
         heard.problem = f"it answered {response.status}"
         return _seconds(response)
+    if response.status == 404:
+        heard.problem = "this is no monitor, it answered 404: name monitors, with their observers' keys in the policy"
+        return None
     if response.status != 200:
         heard.problem = f"it answered {response.status}"
         return None

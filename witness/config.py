@@ -96,7 +96,7 @@ def read_settings(path: Path) -> WitnessSettings:
     config = load(path, WitnessConfig)
     key_files = tuple(resolve(path, file) for file in config.keys)
     keys = tuple(map(read_signer_key, key_files))
-    _check_keys(config.name, keys)
+    _check_keys(path, config, keys)
     _check_places(path, resolve(path, config.data), resolve(path, config.register))
     return WitnessSettings(
         name=config.name,
@@ -116,18 +116,19 @@ def read_settings(path: Path) -> WitnessSettings:
     )
 
 
-def _check_keys(name: str, keys: tuple[SignerKey, ...]) -> None:
+def _check_keys(path: Path, config: WitnessConfig, keys: tuple[SignerKey, ...]) -> None:
+    where = f"{path}: `keys`"
     if not keys:
-        raise UsageError("`keys` is empty: make one with `sameview keygen --type witness` and name its file")
-    for key in keys:
+        raise UsageError(f"{where} is empty: make one with `sameview keygen --type witness` and name its file")
+    for file, key in zip(config.keys, keys, strict=True):
         if key.type not in WITNESS_KEY_TYPES:
-            raise UsageError("a key in `keys` is not a witness key: make one with `sameview keygen --type witness`")
-        if key.name != name:
-            raise UsageError(f"a key in `keys` is named {key.name}, the witness {name}: they must be the same")
+            raise UsageError(f"{where}: {file} is not a witness key: make one with `sameview keygen --type witness`")
+        if key.name != config.name:
+            raise UsageError(f"{where}: {file} is named {key.name}, the witness {config.name}: they must be the same")
     if len({key.seed for key in keys}) != len(keys):
-        raise UsageError("`keys` names one key twice: name each once")
+        raise UsageError(f"{where} names one key twice: name each once")
     if len({key.verifier_key.id for key in keys}) != len(keys):
-        raise UsageError("two keys in `keys` have the same key ID, and nobody could tell them apart: make another one")
+        raise UsageError(f"{where}: two have the same key ID, and nobody could tell them apart: make another one")
 
 
 def _check_places(path: Path, data: Path, register: Path) -> None:

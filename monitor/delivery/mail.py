@@ -86,6 +86,13 @@ class Mail:
             raise Undelivered(f"the mail server refused the address with code {codes}") from None
         except ssl.SSLError:
             raise Undelivered("the mail server's certificate or encryption is not accepted: see `ca_file`") from None
+        except ConnectionRefusedError:
+            place = f"{self._mailbox.host}:{self._mailbox.port}"
+            raise Undelivered(
+                f"nothing listens at {place}: start the mail server, or correct `host` and `port`"
+            ) from None
+        except socket.gaierror:
+            raise Undelivered("the mail server's name is not known here: correct `host`") from None
         except (smtplib.SMTPException, OSError) as error:
             raise Undelivered(f"the mail server cannot be used: {type(error).__name__}") from None
         except ValueError:

@@ -68,7 +68,8 @@ async def test_init_goes_on_where_it_was_killed_while_it_made_the_database(broke
 
 async def test_init_of_a_log_that_is_there_changes_nothing(broken_off: LogSettings, tmp_path: Path) -> None:
     await _init(broken_off)
-    with pytest.raises(UsageError, match=NEW_ONLY):
+    said = rf"database (.*/data/log\.sqlite )?holds a log already: {NEW_ONLY}, .* run `serve`"
+    with pytest.raises(UsageError, match=said):
         await _init(broken_off)
     async with _node(broken_off):
         pass

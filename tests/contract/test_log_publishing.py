@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -334,6 +335,26 @@ async def test_a_witness_that_asks_to_be_left_alone_is(tmp_path: Path) -> None:
         assert (len(asked[0].seen), len(asked[1].seen)) == (1, 3)
 
 
+FORBIDDEN = (
+    "it answered 403: it trusts another key for this origin, or knows that this log contradicted itself; "
+    "ask its operator, and compare the log's vkey"
+)
+
+
+async def test_a_witness_with_another_key_than_the_policy_names_is_told_as_such(tmp_path: Path) -> None:
+    async with witnesses(cosign) as asked:
+        named = policy_of(LOG, asked, None)
+        other = witness_key(named.witnesses[0].key.name, seed=99).verifier_key
+        wrong = replace(named, witnesses=(replace(named.witnesses[0], key=other),))
+        async with log(tmp_path, wrong) as opened:
+            with structlog.testing.capture_logs() as logged:
+                await grow(opened)
+    assert [line.get("why") for line in logged if line["event"] == "witness_does_not_cosign"] == [
+        "its answer is no cosignature by a key that the policy names for it: no trusted key signed the note; "
+        "compare its vkey with the one in the policy"
+    ]
+
+
 async def test_what_a_witness_does_is_logged_when_it_changes(tmp_path: Path) -> None:
     async with witnesses(says(404), cosign) as asked, log(tmp_path, policy_of(LOG, asked, 1)) as opened:
         with structlog.testing.capture_logs() as logged:
@@ -342,7 +363,7 @@ async def test_what_a_witness_does_is_logged_when_it_changes(tmp_path: Path) -> 
                 await grow(opened)
         assert [(line["event"], line.get("why")) for line in logged] == [
             ("witness_does_not_cosign", "it does not know this log: ask its operator to add the log's vkey"),
-            ("witness_does_not_cosign", "it answered 403"),
+            ("witness_does_not_cosign", FORBIDDEN),
             ("witness_cosigns_again", None),
         ]
 

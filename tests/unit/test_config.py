@@ -19,6 +19,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     interval: float = 1.0
     peer: tuple[Peer, ...] = ()
+    limits: Peer = Peer("limits")
+    note: str | None = None
 
 
 class Lenient(msgspec.Struct, frozen=True):
@@ -50,8 +52,16 @@ def test_keys_with_a_default_may_be_left_out(path: Path) -> None:
             'name = "a"\n[[peer]]\nname = "b"\n[[peer]]\nname = "c"\nanker = 1',
             "the key `anker` is unknown in `peer[1]`",
         ),
-        ("name = 1", "the value of `name` is wrong: expected `str`, got `int`"),
-        ('name = "a"\npeer = [{name = 2}]', "the value of `peer[0].name` is wrong: expected `str`, got `int`"),
+        ("name = 1", "the value of `name` is wrong: expected text in quotes, got a whole number"),
+        (
+            'name = "a"\npeer = [{name = 2}]',
+            "the value of `peer[0].name` is wrong: expected text in quotes, got a whole number",
+        ),
+        ("name = []", "the value of `name` is wrong: expected text in quotes, got a list in brackets"),
+        ('name = "a"\nnote = true', "the value of `note` is wrong: expected text in quotes, got true or false"),
+        ('name = "a"\npeer = ["b"]', "the value of `peer[0]` is wrong: expected a table, got text in quotes"),
+        ('name = "a"\n[peer]\nname = "b"', "write `[[peer]]`, with two brackets on each side"),
+        ('name = "a"\n[[limits]]\nname = "b"', "write `[limits]`, with one bracket on each side"),
         ("name = ", "is not TOML: Invalid value"),
         ('name = "a"\nname = "b"', "is not TOML: Cannot overwrite a value"),
     ],

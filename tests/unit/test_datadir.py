@@ -34,7 +34,7 @@ def test_an_empty_directory_may_be_there_already(tmp_path: Path) -> None:
 def test_a_directory_with_something_in_it_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "log.sqlite").touch()
-    with pytest.raises(UsageError, match="`init` makes new state only"):
+    with pytest.raises(UsageError, match=r"`init` makes new state only, .* run `serve`"):
         DataDirectory.create(tmp_path / "data")
 
 

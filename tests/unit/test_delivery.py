@@ -335,7 +335,18 @@ async def test_a_mail_that_the_server_refuses_was_not_delivered(inbox: Inbox, re
 
 async def test_a_server_that_is_not_there_has_taken_nothing() -> None:
     mailbox = Mailbox("127.0.0.1", _free_port(), Encryption.NONE, "monitor@m.example", "auditor@a.example")
-    with pytest.raises(Undelivered, match="cannot be used"):
+    said = f"nothing listens at 127.0.0.1:{mailbox.port}: start the mail server, or correct `host` and `port`"
+    with pytest.raises(Undelivered, match=said):
+        await send(mailbox, letter())
+
+
+async def test_a_server_whose_name_is_not_known_has_taken_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> socket.socket:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", unknown)
+    mailbox = Mailbox("mail.example", 25, Encryption.NONE, "monitor@m.example", "auditor@a.example")
+    with pytest.raises(Undelivered, match="name is not known here: correct `host`"):
         await send(mailbox, letter())
 
 

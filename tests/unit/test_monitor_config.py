@@ -257,8 +257,15 @@ def test_published_keys_of_rekor_and_of_certificate_logs_bear_the_origin(tmp_pat
         (HEAD + "mirror_bytes = -1\n" + LOG, "cannot be negative"),
         (HEAD + "liars = -1\n" + LOG, "cannot be negative"),
         (HEAD.replace("monitor.example/m1", "a b") + LOG, "`name`"),
-        (HEAD.replace("peer.key", "observer.key") + LOG, "`peer_key` is not a peer key"),
-        (HEAD.replace("observer.key", "peer.key") + LOG, "`observer_key` is not an observer key"),
+        (HEAD.replace("peer.key", "observer.key") + LOG, "monitor.toml: `peer_key`: observer.key is not a peer key"),
+        (
+            HEAD.replace("observer.key", "peer.key") + LOG,
+            "monitor.toml: `observer_key`: peer.key is not an observer key",
+        ),
+        (
+            HEAD.replace("example/m1", "example/m9") + LOG,
+            "peer.key is named monitor.example/m1, the monitor monitor.example/m9: they must be the same",
+        ),
         (HEAD + LOG + PEERS + PEERS, "number 2: there is an earlier"),
         (HEAD + LOG + PEERS.replace(str(OTHER.verifier_key), str(PEER.verifier_key)), "monitor's own key"),
         (HEAD + LOG + PEERS.replace(str(OTHER.verifier_key), "x"), "number 1: `vkey`"),

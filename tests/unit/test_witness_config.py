@@ -75,6 +75,25 @@ def test_the_register_lies_apart_from_the_data(data: str, register: str, tmp_pat
         read_settings(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "keys", "said"),
+    [
+        ("witness.example/one", "[]", " is empty"),
+        ("witness.example/one", '["w.key", "l.key"]', ": l.key is not a witness key"),
+        ("witness.example/two", '["w.key"]', ": w.key is named witness.example/one, the witness witness.example/two"),
+        ("witness.example/one", '["w.key", "w.key"]', " names one key twice"),
+    ],
+)
+def test_a_mistake_in_the_keys_is_told_with_both_files(tmp_path: Path, name: str, keys: str, said: str) -> None:
+    write_signer_key(tmp_path / "w.key", witness_key())
+    write_signer_key(tmp_path / "l.key", log_key())
+    file = tmp_path / "witness.toml"
+    file.write_text(f'name = "{name}"\ndata = "d"\nregister = "r"\nkeys = {keys}\n')
+    with pytest.raises(UsageError) as refused:
+        read_settings(file)
+    assert str(refused.value).startswith(f"{file}: `keys`{said}")
+
+
 def test_the_file_of_another_program_is_recognised_as_one(tmp_path: Path) -> None:
     file = tmp_path / "log.toml"
     file.write_text(f'origin = "{ORIGIN}"\ndata = "d"\nregister = "r"\nkeys = ["log.key"]\n')
