@@ -22,7 +22,7 @@ from monitor.page.render import PAGES, render, render_log
 from monitor.views import Views
 from runtime.clock import Clock
 from runtime.http import refusal
-from runtime.pages import PAGE_HEADERS, Rendered, answer
+from runtime.pages import Rendered, answer
 from runtime.visitors import Rate, Visitors
 
 READERS = Rate(200, 1000), Rate(20, 400)  # everybody, one address: a page of a hundred logs has three hundred plots
@@ -112,14 +112,14 @@ class Reading:
         found = await self._numbered(request, self._pages)
         if isinstance(found, Response):
             return found
-        return answer(request, found, "text/html; charset=utf-8", {**PAGE_HEADERS, **_REVALIDATED})
+        return answer(request, found, "text/html; charset=utf-8", {**PAGES.headers, **_REVALIDATED})
 
     async def _log(self, request: Request) -> Response:
         origin = self._origin(request)
         if origin is None:
             return _no_such_log()
         found = await self._log_pages.find(origin)
-        return answer(request, found, "text/html; charset=utf-8", {**PAGE_HEADERS, **_REVALIDATED})
+        return answer(request, found, "text/html; charset=utf-8", {**PAGES.headers, **_REVALIDATED})
 
     async def _overview(self, request: Request) -> Response:
         found = await self._numbered(request, self._documents)

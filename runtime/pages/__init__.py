@@ -1,13 +1,16 @@
 """Pages for people: templates that make every string harmless, and headers under which a page can do only its own work.
 
 What a template puts out is escaped, and what cannot be seen in it (control characters, marks that turn the direction
-of writing) is spelled out. Scripts, styles and pictures come from files of the package, under names that say what is
-in them, so browsers may keep them for ever; nothing else is let in, whatever a page contains.
+of writing) is spelled out. Scripts and pictures come from files of the package, under names that say what is in them,
+so browsers may keep them for ever. The styles stand in the page: a browser paints nothing before it has them, and to
+ask for them would take as long as to make the page. The headers name them by their hash, and let nothing else in,
+whatever a page contains.
 """
 
+import base64
 import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -23,18 +26,19 @@ from runtime.http import refusal
 from runtime.wording import age, counted, grouped, span, utc
 from tlog.policy import printable
 
-PAGE_HEADERS: Mapping[str, str] = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+_HEADERS: Mapping[str, str] = {
     "cross-origin-opener-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
 ASSETS_PATH = "/page"
 
-_KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'sha256-{}'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_STYLE = ".css"
+_KINDS = {".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
 _LEVEL = 5  # of compression: tables shrink to a twentieth, in a few milliseconds
 _SEAMS = re.compile(r"(?<=[./:_-])")
@@ -70,7 +74,12 @@ class Pages:
     """The templates and files of a package: those in its folders ``templates`` and ``static``, and those here."""
 
     def __init__(self, package: str, **functions: object) -> None:
-        self.assets: Mapping[str, Asset] = {asset.path: asset for asset in _assets("runtime.pages", package)}
+        found = _files("runtime.pages", package)
+        self.assets: Mapping[str, Asset] = {asset.path: asset for asset in _assets(found)}
+        style = "".join(data.decode("utf-8") for name, data in found if name.endswith(_STYLE))
+        hashed = base64.b64encode(sha256(style.encode("utf-8")).digest()).decode("ascii")
+        self.headers: Mapping[str, str] = {**_HEADERS, "content-security-policy": _POLICY.format(hashed)}
+        """What is sent with a page."""
         paths = {_plain(path): path for path in self.assets}
         # Undefined names are errors: what a template misspells is not silently left out.
         self._environment = Environment(
@@ -84,7 +93,8 @@ class Pages:
         self._environment.filters.update(
             utc=utc, age=age, span=span, grouped=grouped, counted=counted, breakable=breakable, prose=prose
         )
-        self._environment.globals.update(asset=paths.__getitem__, **functions)
+        # The project's own text, as it stands: escaped, it would not be the style.
+        self._environment.globals.update(asset=paths.__getitem__, style=Markup(style), **functions)  # noqa: S704
 
     def render(self, template: str, /, **values: object) -> Rendered:
         """Fill a template in."""
@@ -130,15 +140,24 @@ def _harmless(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _assets(*packages: str) -> list[Asset]:
-    found = []
-    for package in packages:
-        for file in sorted(files(package).joinpath("static").iterdir(), key=lambda one: one.name):
-            content = Rendered(file.read_bytes())
-            stem, _, suffix = file.name.rpartition(".")
-            path = f"{ASSETS_PATH}/{stem}.{sha256(content.body).hexdigest()[:12]}.{suffix}"
-            found.append(Asset(path, _KINDS[f".{suffix}"], content))
-    return found
+def _files(*packages: str) -> list[tuple[str, bytes]]:
+    """Name and content of each file, in the order of the packages."""
+    return [
+        (file.name, file.read_bytes())
+        for package in packages
+        for file in sorted(files(package).joinpath("static").iterdir(), key=lambda one: one.name)
+    ]
+
+
+def _assets(found: Sequence[tuple[str, bytes]]) -> list[Asset]:
+    assets = []
+    for name, data in found:
+        if name.endswith(_STYLE):
+            continue
+        stem, _, suffix = name.rpartition(".")
+        path = f"{ASSETS_PATH}/{stem}.{sha256(data).hexdigest()[:12]}.{suffix}"
+        assets.append(Asset(path, _KINDS[f".{suffix}"], Rendered(data)))
+    return assets
 
 
 def _plain(path: str) -> str:

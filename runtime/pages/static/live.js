@@ -23,8 +23,8 @@
 
   function tick() {
     const now = Date.now() + skew;
-    for (const one of main.querySelectorAll("time[data-ms]")) {
-      const text = span(Math.floor((now - Number(one.dataset.ms)) / 1000));
+    for (const one of main.querySelectorAll("time")) {
+      const text = span(Math.floor((now - Date.parse(one.dateTime)) / 1000));
       if (one.textContent !== text) one.textContent = text;  // or all of it would be laid out again
     }
     const old = Math.floor((Date.now() - refreshed) / 1000);
