@@ -39,7 +39,7 @@ from tlog.checkpoint import Checkpoint
 from tlog.hashing import leaf_hashes
 from tlog.note import Note
 
-BATCH_CONNECTIONS = 4
+BATCH_CONNECTIONS = 8
 
 ANSWER_SECONDS = 10.0
 TARGETS = {

@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TextClause,
     bindparam,
     func,
     insert,
@@ -102,15 +103,23 @@ _FIND = (
     .bindparams(bindparam("leaves", type_=LargeBinary), bindparam("count", type_=BigInteger))
     .columns(ENTRY.c.leaf_hash, ENTRY.c.first_index)
 )
-_NOTE = text("""
+_NOTE = """
     INSERT INTO entry (leaf_hash, first_index)
     WITH RECURSIVE place(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM place WHERE n + 1 < :count)
-    SELECT substr(:leaves, n * 32 + 1, 32), :first + n FROM place
-    """).bindparams(
-    bindparam("leaves", type_=LargeBinary),
-    bindparam("count", type_=BigInteger),
-    bindparam("first", type_=BigInteger),
-)
+    SELECT substr(:leaves, n * 32 + 1, 32), :first + n FROM place WHERE true
+    ON CONFLICT (leaf_hash) DO """
+
+
+def _noting(conflict: str) -> TextClause:
+    return text(_NOTE + conflict).bindparams(
+        bindparam("leaves", type_=LargeBinary),
+        bindparam("count", type_=BigInteger),
+        bindparam("first", type_=BigInteger),
+    )
+
+
+_NOTE_NEW = _noting("NOTHING")
+_NOTE_ALL = _noting("UPDATE SET first_index = excluded.first_index")
 
 
 # Released at the end of the transaction, after its commit can be seen: whoever gets it next sees the tree as it is.
@@ -134,18 +143,26 @@ class _Known:
     setting: Dedup
     recent: OrderedDict[Hash, int]
 
-    async def find(self, connection: AsyncConnection, leaves: Sequence[Hash]) -> dict[Hash, int] | None:
+    async def find(self, connection: AsyncConnection, leaves: Sequence[Hash], first: int) -> dict[Hash, int] | None:
+        """The indexes of those that the log holds; None if it does not look, or noted all as new, from ``first`` on."""
         if self.setting == "off":
             return None
         if self.setting == "recent":
             return {leaf: self.recent[leaf] for leaf in leaves if leaf in self.recent}
+        # Most often all are new: then each is looked for once, in the very place where it is put.
+        if await self._note(connection, _NOTE_NEW, leaves, first) == len(leaves):
+            return None
         rows = await connection.execute(_FIND, {"leaves": b"".join(leaves), "count": len(leaves)})
-        return {Hash(row.leaf_hash): row.first_index for row in rows}
+        return {Hash(row.leaf_hash): row.first_index for row in rows if row.first_index < first}
 
     async def note(self, connection: AsyncConnection, leaves: Sequence[Hash], first: int) -> None:
+        """Note the indexes of new ones, in the place of those that ``find`` noted before it knew which are new."""
         if self.setting == "all":
-            values = {"leaves": b"".join(leaves), "count": len(leaves), "first": first}
-            await connection.execute(_NOTE, values)
+            await self._note(connection, _NOTE_ALL, leaves, first)
+
+    async def _note(self, connection: AsyncConnection, how: TextClause, leaves: Sequence[Hash], first: int) -> int:
+        values = {"leaves": b"".join(leaves), "count": len(leaves), "first": first}
+        return (await connection.execute(how, values)).rowcount
 
     def remember(self, leaves: Sequence[Hash], first: int) -> None:
         if self.setting == "recent":
@@ -215,10 +232,12 @@ class Sequencer:
         entries = [entry for request in requests for entry in request]
         leaves = leaf_hashes(entries)
         tree = await self._newest(connection)
-        batch = sequence(tree, entries, leaves, await self._known.find(connection, leaves))
+        known = await self._known.find(connection, leaves, tree.end)
+        batch = sequence(tree, entries, leaves, known)
         if batch.fresh:
             await connection.execute(insert(BATCH), _row(tree.end, batch))
-            await self._known.note(connection, batch.fresh_leaves, tree.end)
+            if known is not None:
+                await self._known.note(connection, batch.fresh_leaves, tree.end)
         self._pending = batch
         indexes = iter(batch.indexes)
         return [tuple(islice(indexes, len(request))) for request in requests]
