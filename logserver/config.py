@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from logserver.submitters import Submitter
+from runtime.address import check_addresses
 from runtime.config import load, read_named, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
@@ -109,6 +110,7 @@ def read_settings(path: Path) -> LogSettings:
     """
     config = load(path, LogConfig)
     _check_intervals(path, config)
+    check_addresses(path, config.listen, config.operator_listen)
     try:
         origin = parse_origin(config.origin.encode())
     except FormatError as error:

@@ -19,6 +19,7 @@ from monitor.delivery import DeliverConfig, Recipient, read_recipients
 from monitor.kinds import Kind, parse_kind, parse_start, published_keys, require_names, require_vouchers
 from monitor.limits import AlarmLimits, ArchiveLimits
 from monitor.watchlist import ListedWatch, WatchConfig, read_watches
+from runtime.address import check_addresses
 from runtime.config import load, read_named, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
@@ -207,6 +208,7 @@ def read_settings(path: Path) -> MonitorSettings:
     peer_key = read_signer_key(resolve(path, config.peer_key))
     observer_key = read_signer_key(resolve(path, config.observer_key))
     _check_numbers(path, config)
+    check_addresses(path, config.listen, config.operator_listen)
     _check_own_keys(path, config, peer_key, observer_key)
     policy = _read_policy(path, "`policy`", config.policy)
     data, register = resolve(path, config.data), resolve(path, config.register)

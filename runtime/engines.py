@@ -216,7 +216,10 @@ async def make_schema(connection: AsyncConnection, metadata: MetaData) -> None:
     """
     name, version = _schema_of(metadata)
     if await _recorded_version(connection, name) is not None:
-        raise UsageError(f"the database holds a {name} already: `init` makes new state only, it never replaces any")
+        raise UsageError(
+            f"the database holds a {name} already: `init` makes new state only, it never replaces any; "
+            "to go on with it run `serve`"
+        )
     await connection.run_sync(metadata.create_all)
     await connection.run_sync(_schema.metadata.create_all)
     await connection.execute(insert(_schema).values(name=name, version=version))

@@ -12,6 +12,7 @@ from contextlib import suppress
 import trio
 from starlette.types import ASGIApp
 
+from runtime.address import parse_address
 from runtime.clock import Clock, SystemClock
 from runtime.connection import Connection
 from runtime.errors import UsageError
@@ -56,7 +57,7 @@ async def open_listener(address: str) -> trio.SocketListener:
     Raises:
         UsageError: the address is not of that form or not one of this machine's, or the port is taken.
     """
-    host, port = _host_and_port(address)
+    host, port = parse_address(address)
     try:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
@@ -152,17 +153,6 @@ async def _accept(listener: trio.SocketListener) -> socket.socket:
         with suppress(OSError):  # a Unix socket has no such option, and a client may be gone already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not (host and colon and port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
-        raise UsageError(f"{address} is not an address to listen on: write host:port, such as 127.0.0.1:8080")
-    return host, int(port)
 
 
 def _in_words(error: OSError) -> str:

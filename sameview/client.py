@@ -148,7 +148,8 @@ async def wait_proof(client: Client, url: str, index: int) -> bytes:
                 raise _unexpected(answer)
             await trio.sleep(POLL_SECONDS)
     raise CannotTell(
-        f"no published checkpoint covers entry {index} yet: the log may be waiting for its witnesses; try again"
+        f"no published checkpoint covers entry {index} yet: the entry is in the log, which may be waiting for its "
+        f"witnesses; get the proof later from {url}/v1/proofs/entry/{index}"
     )
 
 

@@ -21,8 +21,8 @@ Tell = Callable[[int, int], None]
 
 
 @contextmanager
-def progress_bar(what: str, console: Console | None = None) -> Iterator[Tell]:
-    """Show what is told, until the end of the block."""
+def progress_bar(what: str, console: Console | None = None, *, asides: bool = False) -> Iterator[Tell]:
+    """Show what is told, until the end of the block; ``asides`` to standard error then stand above the bar."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield tell_nobody
@@ -36,7 +36,7 @@ def progress_bar(what: str, console: Console | None = None) -> Iterator[Tell]:
         TimeRemainingColumn(),
     )
     # What a program prints is for whoever reads standard output, not for the screen.
-    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bar:
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=asides) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, size: bar.update(task, completed=done, total=size)
 

@@ -3,6 +3,8 @@
 Files are read when their turn comes, so that a directory may hold more than memory does. A proof is checked to be one
 of the entry before it is kept: that the log signed the tree, and who saw it, is for ``sameview verify proof`` to say,
 which knows whom its user trusts.
+
+However it ends, by an error or by Ctrl-C, it prints the index of every entry that the log has taken.
 """
 
 import json
@@ -30,6 +32,7 @@ from tlog.tiles import MAX_ENTRY_BYTES, TILE_WIDTH
 PROOF_SUFFIX = ".tlog-proof"
 STANDARD_INPUT = Path("-")
 PROOFS_AT_ONCE = 16
+QUIET_SECONDS = 5.0  # that a person waits for a checkpoint without being told what for
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,54 +81,73 @@ def add_files(url: str, files: Sequence[Path], plan: Plan, *, as_json: bool) -> 
     if plan.proofs and STANDARD_INPUT in found:
         raise UsageError("a proof is written beside a file: for standard input name a folder with --proof-out")
     plan = replace(plan, batch=plan.batch or any(file.is_dir() for file in files))
-    added = run_foreground(partial(_add, url, found, plan))
-    if as_json:
+    added: list[Added] = []
+    try:
+        run_foreground(partial(_add, url, found, plan, added))
+    finally:
+        _print(added, as_json=as_json)
+    return HOLDS
+
+
+def _print(added: Sequence[Added], *, as_json: bool) -> None:
+    if added and as_json:
         click.echo(json.dumps({"added": [entry.document() for entry in added]}))
     else:
         for entry in added:
             click.echo(entry.line())
-    return HOLDS
 
 
-async def _add(url: str, files: Sequence[Path], plan: Plan) -> list[Added]:
+async def _add(url: str, files: Sequence[Path], plan: Plan, added: list[Added]) -> None:
+    """Add the files, and tell in ``added`` what is in the log as soon as it is."""
     if plan.proof_out is not None:
         _make_folder(plan.proof_out)
     for file in files:
         _look_at(file)  # what cannot be added is found out before anything is
     async with Client() as client:
-        added = await _send(client, url, files, plan)
-        if not plan.proofs and plan.proof_out is None:
-            return added
-        return await _with_proofs(client, url, added, plan.proof_out)
+        await _send(client, url, files, plan, added)
+        if plan.proofs or plan.proof_out is not None:
+            await _prove(client, url, added, plan.proof_out)
 
 
-async def _send(client: Client, url: str, files: Sequence[Path], plan: Plan) -> list[Added]:
-    added: list[Added] = []
+async def _send(client: Client, url: str, files: Sequence[Path], plan: Plan, added: list[Added]) -> None:
+    at_once = TILE_WIDTH if plan.batch else 1
     with progress_bar("entries") as tell:
-        for start in range(0, len(files), TILE_WIDTH):
-            some = files[start : start + TILE_WIDTH]
+        for start in range(0, len(files), at_once):
+            some = files[start : start + at_once]
             entries = [_read(file) for file in some]
             indexes = await (add_batches if plan.batch else add_each)(client, url, entries)
             sent = zip(some, indexes, entries, strict=True)
             added += [Added(file, index, leaf_hash(entry)) for file, index, entry in sent]
             tell(len(added), len(files))
-    return added
 
 
-async def _with_proofs(client: Client, url: str, added: Sequence[Added], folder: Path | None) -> list[Added]:
-    proven: dict[int, Added] = {}
+async def _prove(client: Client, url: str, added: list[Added], folder: Path | None) -> None:
+    """Fetch the proof of each entry, and tell in ``added`` where it is."""
+    proven: set[int] = set()
     limit = trio.CapacityLimiter(PROOFS_AT_ONCE)
 
     async def prove(number: int, one: Added) -> None:
         async with limit:
-            proven[number] = await _with_proof(client, url, one, folder)
+            added[number] = await _with_proof(client, url, one, folder)
+        proven.add(number)
         tell(len(proven), len(added))
+        if len(proven) == len(added):
+            nursery.cancel_scope.cancel()
 
-    with progress_bar("proofs") as tell:
+    async def say_what_for() -> None:
+        await trio.sleep(QUIET_SECONDS)
+        for index in sorted(one.index for one in added if one.proof is None)[:1]:
+            click.echo(_waiting(index), err=True)
+
+    with progress_bar("proofs", asides=True) as tell:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(say_what_for)
             for number, one in enumerate(added):
                 nursery.start_soon(prove, number, one)
-    return [proven[number] for number in range(len(added))]
+
+
+def _waiting(index: int) -> str:
+    return f"entry {index} is in the log; waiting for a checkpoint that covers it (the log's standard error says why)"
 
 
 async def _with_proof(client: Client, url: str, added: Added, folder: Path | None) -> Added:

@@ -239,7 +239,7 @@ class NeedsOneGoodKey(HonestWitness):
             examined = examine(body, {self.origin: keys})
             if not isinstance(examined, NotSigned):
                 return examined
-        return NotSigned("no key verifies")
+        return NotSigned("no key verifies", self.origin)
 
 
 # What it decides.

@@ -110,7 +110,7 @@ def _response(answer: Answer) -> Response:
             return refusal(400, reason)
         case UnknownLog():
             return refusal(404, "this witness does not know the log: ask its operator to add the log's vkey")
-        case NotSigned(reason):
+        case NotSigned(reason, _):
             return refusal(403, reason)
         case ConvictedLog():
             return refusal(403, "evidence shows that this log contradicted itself: it gets no cosignature any more")

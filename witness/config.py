@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from runtime.address import check_addresses
 from runtime.config import load, resolve
 from runtime.errors import UsageError
 from runtime.keyfiles import read_signer_key
@@ -94,6 +95,7 @@ def read_settings(path: Path) -> WitnessSettings:
         UsageError: naming the file, the key and what to do.
     """
     config = load(path, WitnessConfig)
+    check_addresses(path, config.listen, config.operator_listen)
     key_files = tuple(resolve(path, file) for file in config.keys)
     keys = tuple(map(read_signer_key, key_files))
     _check_keys(path, config, keys)

@@ -60,9 +60,10 @@ class UnknownLog:
 
 @dataclass(frozen=True, slots=True)
 class NotSigned:
-    """No trusted key signed the checkpoint, or a trusted key's signature fails."""
+    """No trusted key signed the checkpoint, or a trusted key's signature fails. The origin is one that is known."""
 
     reason: str
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def examine(body: bytes, logs: Mapping[str, tuple[VerifierKey, ...]]) -> Examina
     except NotCanonicalError as error:
         # Only signatures are base64 to the note's parser. Others decode this spelling, find that it does not verify,
         # and answer 403; so do we, although to us it is malformed.
-        return NotSigned(str(error)) if origin in logs else UnknownLog()
+        return NotSigned(str(error), origin) if origin in logs else UnknownLog()
     except FormatError as error:
         return BadRequest(str(error))
     # SPEC: W-10 a checkpoint of an unknown origin is answered 404.
@@ -99,7 +100,7 @@ def examine(body: bytes, logs: Mapping[str, tuple[VerifierKey, ...]]) -> Examina
         signatures = open_note(note, keys)
         checkpoint = Checkpoint.parse(note.text)
     except SignatureError as error:
-        return NotSigned(str(error))
+        return NotSigned(str(error), origin)
     except FormatError as error:
         return BadRequest(str(error))
     opened = SignedCheckpoint(checkpoint, note, signatures).verified_only()

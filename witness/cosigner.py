@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+import structlog
+
 from runtime.clock import Clock
 from runtime.database import DatabaseFailed
 from runtime.database_register import DatabaseRegister
@@ -101,10 +103,13 @@ class Cosigner:
         """Why the state is not open, with what only the operator should know."""
         self._register = register
         self.clock = clock
+        self._told_unsigned: set[str] = set()
 
     async def add_checkpoint(self, body: bytes) -> Answer:
         """Answer one add-checkpoint request (c2sp.org/tlog-witness)."""
         submission = examine(body, self.logs)
+        if isinstance(submission, NotSigned):
+            self._tell_unsigned(submission)
         if not isinstance(submission, Submission):
             return submission
         try:
@@ -144,6 +149,16 @@ class Cosigner:
             *self.keyring.problems(now),
             *copies,
         ]
+
+    def _tell_unsigned(self, refused: NotSigned) -> None:
+        # Anybody can send such a request: one line for each origin, of which there are as many as logs.
+        if refused.origin not in self._told_unsigned:
+            self._told_unsigned.add(refused.origin)
+            _log.warning(
+                "a checkpoint was refused for its signature: if the log sent it, compare the log's vkey with ours",
+                origin=refused.origin,
+                reason=refused.reason,
+            )
 
     async def _answer(self, submission: Submission) -> Answer:
         checkpoint = submission.checkpoint
@@ -198,3 +213,6 @@ class Cosigner:
         self.copies.publish(persisted.value, checkpoint.raw, lines)
         await self.conflicts.settle(checkpoint)
         return Cosigned(lines)
+
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger()

@@ -78,8 +78,8 @@ def replay(config: Path, as_json: bool) -> int:
 def add(url: str, files: tuple[Path, ...], batch: bool, proofs: bool, proof_out: Path | None, as_json: bool) -> int:
     """Add FILES to the log at URL, each as one entry; of a directory every file in it; else standard input.
 
-    Prints each entry's index. With --proofs or --proof-out waits for the checkpoint that covers it and writes its
-    proof. A file that ends in .tlog-proof is left out where its directory is named.
+    Prints each entry's index, however the command ends. With --proofs or --proof-out waits for the checkpoint that
+    covers it and writes its proof. A file that ends in .tlog-proof is left out where its directory is named.
     """
     from sameview.submit import Plan, add_files
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 
 from runtime.errors import UsageError
@@ -66,6 +67,23 @@ async def test_every_key_cosigns_at_the_witness_s_time(tmp_path: Path) -> None:
         answer = await ours.post("/add-checkpoint", submission(0, 5))
         cosigned = opened(answer.body, 5)
         assert [(s.key, s.timestamp) for s in cosigned.signatures] == [(key, 1_800_000_000) for key in VERIFIERS]
+
+
+async def test_a_refused_signature_is_one_line_for_its_log(tmp_path: Path) -> None:
+    other = log_key(ORIGIN, seed=2)
+    body = AddCheckpoint(0, (), sign_checkpoint(Checkpoint(ORIGIN, 5, root(5)), other)).format()
+    unknown = AddCheckpoint(0, (), sign_checkpoint(Checkpoint("log.example/two", 5, root(5)), other)).format()
+    async with witness(tmp_path, LOGS, KEYS) as ours:
+        with structlog.testing.capture_logs() as logged:
+            assert [(await ours.post("/add-checkpoint", sent)).status for sent in (body, unknown, body)] == [
+                403,
+                404,
+                403,
+            ]
+    assert [(line["log_level"], line["origin"], line["reason"]) for line in logged] == [
+        ("warning", ORIGIN, "no trusted key signed the note")
+    ]
+    assert "compare the log's vkey with ours" in logged[0]["event"]
 
 
 async def test_growth_with_a_proof_is_cosigned(tmp_path: Path) -> None:

@@ -251,6 +251,31 @@ def test_an_interrupted_wait_ends_with_130(tmp_path: Path, command: Sequence[str
         assert (process.returncode, output, log.strip()) == (130, b"", b"")
 
 
+def test_an_interrupted_wait_for_a_proof_tells_the_index(tmp_path: Path) -> None:
+    (tmp_path / "entry").write_bytes(b"entry")
+    with socket.create_server(("127.0.0.1", 0)) as log:
+        url = f"http://127.0.0.1:{log.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, "-m", "sameview", "log", "add", url, "entry", "--proofs"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        ) as process:
+            log.settimeout(SECONDS)
+            connection, _ = log.accept()
+            with connection:
+                connection.settimeout(SECONDS)
+                request = b""
+                while not request.endswith(b"entry"):
+                    request += connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n7\n")
+                connection.recv(1)  # it asks for the proof, and waits
+                process.send_signal(signal.SIGINT)
+                output, _ = process.communicate(timeout=SECONDS)
+        assert (process.returncode, output) == (130, b"7\tentry\n")
+
+
 # What a monitor says.
 
 

@@ -105,6 +105,8 @@ WRONG: dict[str, tuple[dict[str, str | None], str]] = {
     "origin of another type": ({"origin": "5"}, "`origin`"),
     "empty origin": ({"origin": '""'}, "`origin`: "),
     "origin of two lines": ({"origin": '"a\\nb"'}, "`origin`: "),
+    "no address": ({"operator_listen": '"127.0.0.1"'}, "`operator_listen`: 127.0.0.1 is not an address to listen on"),
+    "one address": ({"listen": '"127.0.0.1:8090"'}, "are the same address"),
     "no key": ({"keys": "[]"}, "`keys` needs an Ed25519 log key"),
     "no Ed25519 key": ({"keys": '["mldsa.key"]'}, "`keys` needs an Ed25519 log key"),
     "absent key file": ({"keys": '["absent.key"]'}, "does not exist"),

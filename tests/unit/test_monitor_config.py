@@ -168,7 +168,8 @@ def test_init_says_what_the_policy_is_worth(tmp_path: Path, sameview: Sameview) 
     settings(tmp_path, HEAD + LOG)
     ran = sameview("monitor", "init", "--config", tmp_path / "monitor.toml")
     assert ran.code == 0
-    assert "policy of log.example/one: minq 2, inter 1, block 2, liars 0" in ran.err
+    assert "policy of log.example/one: the watermark can survive up to 1 lying witnesses" in ran.err
+    assert "(minq 2, inter 1, block 2, liars 0: see docs/monitor.md)" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -257,6 +258,8 @@ def test_published_keys_of_rekor_and_of_certificate_logs_bear_the_origin(tmp_pat
         (HEAD + "mirror_bytes = -1\n" + LOG, "cannot be negative"),
         (HEAD + "liars = -1\n" + LOG, "cannot be negative"),
         (HEAD.replace("monitor.example/m1", "a b") + LOG, "`name`"),
+        (HEAD + 'listen = "127.0.0.1"\n' + LOG, "monitor.toml: `listen`: 127.0.0.1 is not an address to listen on"),
+        (HEAD + 'listen = "127.0.0.1:8092"\n' + LOG, "are the same address"),
         (HEAD.replace("peer.key", "observer.key") + LOG, "monitor.toml: `peer_key`: observer.key is not a peer key"),
         (
             HEAD.replace("observer.key", "peer.key") + LOG,

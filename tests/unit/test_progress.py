@@ -1,5 +1,6 @@
 """Progress is for a person at a terminal, and for nobody else."""
 
+import sys
 from io import StringIO
 
 from rich.console import Console
@@ -21,6 +22,14 @@ def test_a_terminal_shows_how_much_of_how_much_is_done() -> None:
     assert "2000/2000" in screen
     assert "100%" in screen
     assert "entries" in screen
+
+
+def test_what_is_said_meanwhile_stands_above_the_bar() -> None:
+    screen = Console(file=StringIO(), force_terminal=True, width=120)
+    with progress_bar("proofs", screen, asides=True):
+        print("waiting", file=sys.stderr)
+    assert isinstance(screen.file, StringIO)
+    assert "waiting\n" in screen.file.getvalue()
 
 
 def test_nothing_is_written_where_nobody_looks() -> None:

@@ -1,6 +1,7 @@
 """``log add`` against a log that answers what it is told to: busy, odd, and lying."""
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from typing_extensions import override
 
 from runtime.client import Client
 from runtime.errors import CannotTell
 from sameview import client as log_client
+from sameview import submit
 from tests.commands import Ran, Sameview
 from tests.fakes_log import FakeLog
 from tests.served import served
@@ -136,6 +139,51 @@ async def test_a_log_that_stays_busy_tells_nothing(
     assert ran.err.startswith("sameview: the log is too busy: try again later")
 
 
+@pytest.mark.parametrize("more", [[], ["--batch"]])
+async def test_without_a_checkpoint_it_prints_the_indexes_and_where_the_proofs_will_be(
+    sameview: Sameview, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setattr(log_client, "PROOF_SECONDS", 0.3)
+    ran = await add(sameview, Log(proof=[Response(status_code=404)] * 99), *files[:2], "--proof-out", tmp_path, *more)
+    assert (ran.code, ran.out) == (3, f"0\t{files[0]}\n1\t{files[1]}\n")
+    assert re.match(r"sameview: no published checkpoint covers entry (\d) yet: .*/v1/proofs/entry/\1\n", ran.err)
+
+
+async def test_without_a_checkpoint_json_names_the_indexes_too(
+    sameview: Sameview, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_client, "PROOF_SECONDS", 0.3)
+    log = Log(proof=[Response(status_code=404)] * 99)
+    ran = await add(sameview, log, files[0], "--proof-out", tmp_path, "--json")
+    assert (ran.code, ran.document) == (3, {"added": [{"file": str(files[0]), "index": 0, "proof": None}]})
+
+
+class FullLog(Log):
+    """Takes two entries, and then has a problem."""
+
+    @override
+    def _add(self, request: Request) -> Response:
+        return Response(status_code=500) if self.log.size == 2 else super()._add(request)
+
+
+async def test_what_is_in_the_log_is_told_although_the_rest_is_not(sameview: Sameview, files: list[Path]) -> None:
+    ran = await add(sameview, FullLog(), *files)
+    assert (ran.code, ran.out) == (3, f"0\t{files[0]}\n1\t{files[1]}\n")
+    assert ran.err.startswith("sameview: the log answered 500")
+
+
+async def test_says_what_a_long_wait_is_for(
+    sameview: Sameview, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "QUIET_SECONDS", 0.0)
+    log = Log(proof=[Response(status_code=404)] * 2)
+    ran = await add(sameview, log, files[0], "--proof-out", tmp_path)
+    assert (ran.code, ran.out) == (0, f"0\t{files[0]}\t{tmp_path / '0.tlog-proof'}\n")
+    assert ran.err == (
+        "entry 0 is in the log; waiting for a checkpoint that covers it (the log's standard error says why)\n"
+    )
+
+
 async def test_a_log_that_publishes_no_checkpoint_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_client, "PROOF_SECONDS", 0.3)
     log = Log(proof=[Response(status_code=404)] * 99)
@@ -177,7 +225,7 @@ async def test_a_proof_that_does_not_hold_is_refused_and_not_kept(
         (other.proof(1), "the log said that an entry has the index 0 and proved another one"),
     ):
         ran = await add(sameview, Log(proof=[Response(proof)]), files[0], "--proof-out", tmp_path / "out")
-        assert (ran.code, ran.out, ran.err) == (1, "", f"sameview: {sentence}\n")
+        assert (ran.code, ran.out, ran.err) == (1, f"0\t{files[0]}\n", f"sameview: {sentence}\n")
     assert list((tmp_path / "out").iterdir()) == []
 
 

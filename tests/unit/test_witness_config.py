@@ -51,6 +51,8 @@ def test_lists_and_feeds_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "named"),
     [
+        ('listen = "127.0.0.1:99999"\n', "`listen`: 127.0.0.1:99999 is not an address to listen on"),
+        ('listen = "127.0.0.1:8091"\n', "are the same address"),
         ('[[list]]\nurl = "lists.example"\n', "`list`"),
         ('[[feed]]\norigin = "o"\nurl = "file:///x"\n', "`feed`"),
         ('[[feed]]\norigin = "o"\nurl = "https://a"\nkind = "rekor"\n', "kind"),
@@ -58,7 +60,7 @@ def test_lists_and_feeds_are_read(tmp_path: Path) -> None:
         ('[[feed]]\norigin = "o"\nurl = "https://a"\n' * 2, "same `origin`"),
         ("".join(f'[[feed]]\norigin = "{n}"\nurl = "https://a"\n' for n in range(MAX_FEEDS + 1)), "more than"),
     ],
-    ids=["list URL", "feed URL", "kind", "interval", "twice", "too many"],
+    ids=["no address", "one address", "list URL", "feed URL", "kind", "interval", "twice", "too many"],
 )
 def test_a_mistake_is_named(more: str, named: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=named):
