@@ -62,13 +62,13 @@ def _sentences(policy: Policy, liars: int) -> Iterator[str]:
         yield "quorum none, so nobody's word is needed and no completeness is claimed"
         return
     figures = arithmetic(policy)
-    yield f"minq {figures.minq}, inter {figures.inter}, block {figures.block}, liars {liars}"
     yield f"the watermark can survive up to {figures.minq - 1} lying witnesses, and has to survive {liars}"
     if figures.inter <= liars:
         yield f"DEGRADED: {max(figures.inter, 1)} lying can show two clients two histories, each with a quorum"
     else:
         yield f"fewer than {figures.inter} lying cannot show two clients two histories"
-    yield f"the quorum is out of reach when {figures.block} are silent"
+    numbers = f"minq {figures.minq}, inter {figures.inter}, block {figures.block}, liars {liars}"
+    yield f"the quorum is out of reach when {figures.block} are silent ({numbers}: see docs/monitor.md)"
 
 
 def _named(origins: Sequence[str]) -> str:

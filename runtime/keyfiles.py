@@ -63,6 +63,8 @@ def write_signer_key(path: Path, key: SignerKey) -> None:
         create_file(path, f"{key.format()}\n".encode())
     except FileExistsError:
         raise UsageError(f"{path} exists and key files are never overwritten: choose another name") from None
+    except FileNotFoundError:
+        raise UsageError(f"the directory {path.parent} does not exist: make it first") from None
     except OSError as error:
         raise UsageError(f"cannot write the key file {path}: {error.strerror}") from None
 

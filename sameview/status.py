@@ -100,7 +100,9 @@ class _Screen:
 
     def show(self, overview: Overview) -> None:
         totals = overview.totals
-        complete = self._ago(totals.watermark_ms, "not yet")
+        complete = self._ago(totals.watermark_ms, totals.no_watermark)
+        if totals.only_partly_claimed:
+            complete += f" (not claimed of {counted(totals.unclaimed, 'log')}: quorum none)"
         click.echo(f"{printable(overview.monitor)}: {overview.headline}")
         click.echo(
             f"{counted(totals.logs, 'log')}, {counted(totals.entries, 'entry', 'entries')} re-hashed, "
@@ -159,7 +161,7 @@ class _Screen:
         detail = f": {printable(alarm.detail)}" if alarm.detail else ""
         click.echo(f"{'PROOF' if alarm.proof else 'ALARM'} {printable(alarm.kind)}{about}, {self._ago(alarm.since_ms)}")
         click.echo(f"  {printable(alarm.subject)}{detail}")
-        click.echo(f"  {printable(alarm.means)}\n  How to verify: {printable(alarm.next)}\n")
+        click.echo(f"  {printable(alarm.means)}\n  What to do: {printable(alarm.next)}\n")
 
     def _evidence(self, proof: EvidenceView) -> None:
         who = printable(proof.accused.partition("+")[0])

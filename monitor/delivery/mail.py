@@ -8,7 +8,7 @@ one answer then.
 import smtplib
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -17,11 +17,13 @@ from enum import StrEnum
 from functools import partial
 from typing import assert_never
 
+import msgspec
 import trio
 
 from monitor.delivery.channel import Undelivered
 from monitor.delivery.letter import Letter
 from monitor.notice import Topic
+from runtime.wording import utc
 from tlog.text import decode_base64
 
 LETTERS_A_MAIL = 50
@@ -191,17 +193,39 @@ def _paragraph(letter: Letter) -> str:
     lines = [headline(letter)]
     if letter.attempt > 1:
         lines.append("  This may have reached you before.")
-    shown = {"id": letter.id, "time": letter.time.isoformat(), **_scalars(letter.data())}
-    lines += [_line(f"  {name}: {value}") for name, value in shown.items()]
+    shown = [("id", letter.id), ("time", letter.time.isoformat())]
+    for name, value in letter.data().items():
+        if name not in _HIDDEN and value not in (None, "", []):
+            shown += _in_words(name, value)
+    lines += [_line(f"  {name}: {value}") for name, value in shown]
     return "\n".join([*lines, ""])
 
 
-def _scalars(data: Mapping[str, object]) -> Mapping[str, object]:
-    found: dict[str, object] = {}
-    for name, value in data.items():
-        if name not in _HIDDEN and value not in (None, "", []):
-            found[name] = "; ".join(map(str, value)) if isinstance(value, list) else value
-    return found
+def _in_words(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """What programs are told as it is, for a person."""
+    match value:
+        case bool():
+            yield name, "yes" if value else "no"
+        case int() if name.endswith("_ms"):
+            yield name.removesuffix("_ms"), utc(value)
+        case list():
+            yield name, "; ".join(map(str, value))
+        case dict() if name == "channels":
+            for channel, state in msgspec.convert(value, dict[str, _ChannelState]).items():
+                yield f"channel {channel}", state.in_words()
+        case _:
+            yield name, str(value)
+
+
+class _ChannelState(msgspec.Struct):
+    """What the self-check says of a channel."""
+
+    waiting: int
+    failing_since_ms: int | None
+
+    def in_words(self) -> str:
+        works = "works" if self.failing_since_ms is None else f"has failed since {utc(self.failing_since_ms)}"
+        return f"{self.waiting} waiting, {works}"
 
 
 def _line(text: str) -> str:

@@ -222,7 +222,19 @@ class Totals:
     evidence: int
     testimony: int
     watermark_ms: int | None
-    """The oldest of all logs; None while a log has none."""
+    """The oldest of all logs for which one is claimed; None while one of them has none."""
+    unclaimed: int = 0
+    """Logs whose policy asks for no witnesses (``quorum none``): for them no watermark is claimed."""
+
+    @property
+    def no_watermark(self) -> str:
+        """What to say where there is none."""
+        return "not claimed (quorum none)" if self.unclaimed == self.logs else "not yet"
+
+    @property
+    def only_partly_claimed(self) -> bool:
+        """Whether the watermark is of some logs and not of all."""
+        return 0 < self.unclaimed < self.logs
 
 
 @dataclass(frozen=True, slots=True)

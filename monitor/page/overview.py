@@ -1,6 +1,6 @@
 """Puts the overview together, of what the monitor has in memory and of its lists of alarms and evidence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,7 +93,7 @@ class Overviews:
             version=version_document()["version"],
             page=page,
             pages=pages,
-            totals=self._totals(verdicts.values(), marks.values(), len(open_alarms), len(evidence)),
+            totals=self._totals(verdicts.values(), marks, len(open_alarms), len(evidence)),
             logs=tuple([await self._log(one, verdicts[one], marks[one]) for one in shown]),
             peers=tuple(self._peer(named) for named in self.peers),
             alarms=tuple(map(_alarm, open_alarms[:MAX_OPEN])),
@@ -118,9 +118,12 @@ class Overviews:
             return Verdict.ALARMED
         return Verdict.UNVERIFIED if branch.signed is None else Verdict.CONSISTENT
 
-    def _totals(self, verdicts: Iterable[Verdict], marks: Iterable[Mark], alarms: int, evidence: int) -> Totals:
+    def _claims(self, origin: bytes) -> bool:
+        return self.monitor.sites[origin].log.policy.quorum is not None
+
+    def _totals(self, verdicts: Iterable[Verdict], marks: Mapping[bytes, Mark], alarms: int, evidence: int) -> Totals:
         counted = list(verdicts)
-        times = [mark.time for mark in marks]
+        times = [mark.time for origin, mark in marks.items() if self._claims(origin)]
         known = [time for time in times if time is not None]
         state = self.monitor.gossip.state
         return Totals(
@@ -133,6 +136,7 @@ class Overviews:
             evidence=evidence,
             testimony=sum(map(len, state.testimony.values())),
             watermark_ms=min(known) * 1000 if known and len(known) == len(times) else None,
+            unclaimed=len(marks) - len(times),
         )
 
     async def _log(self, origin: bytes, verdict: Verdict, mark: Mark) -> LogView:
@@ -147,7 +151,7 @@ class Overviews:
             root_hash=encode_base64(branch.signed.root_hash).decode() if branch.signed else None,
             confirmed_ms=None if site.confirmed is None else site.confirmed * 1000,
             catch_up=_catch_up(site),
-            watermark=_watermark(mark),
+            watermark=_watermark(mark) if self._claims(origin) else None,
             witnesses=tuple(_witness(sight, branch) for sight in _parties(mark.witnesses)),
             peers=tuple([await self._seen_by(named, origin, site, branch) for named in self.peers]),
             pending=tuple(

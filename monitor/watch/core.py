@@ -34,8 +34,10 @@ def matched(watch: Watch, entry: bytes) -> tuple[str, ...] | None:
 
 
 def excerpt(entry: bytes, start: int, end: int) -> str:
-    """Cut out what was found, with what stands around it."""
-    return entry[max(start - AROUND, 0) : min(end, start + MAX_EXCERPT) + AROUND].decode("utf-8", "replace")
+    """Cut out what was found, with what stands around it, and show on which side there is more."""
+    first, last = max(start - AROUND, 0), min(end, start + MAX_EXCERPT) + AROUND
+    text = entry[first:last].decode("utf-8", "replace")
+    return f"{'…' if first else ''}{text}{'…' if last < len(entry) else ''}"
 
 
 def shown(text: str) -> str:

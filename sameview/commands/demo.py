@@ -7,13 +7,25 @@ from functools import partial
 from pathlib import Path
 
 import click
+from typing_extensions import override
 
 from runtime.errors import UsageError
 
 
-@click.command()
+class _Demo(click.Command):
+    """A command whose help lists the scenarios."""
+
+    @override
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from sameview.lab.scenarios import SCENARIOS
+
+        with formatter.section("Scenarios"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in SCENARIOS.items()])
+
+
+@click.command(cls=_Demo)
 @click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Where to put everything.")
-@click.option("--scenario", default="all", show_default=True, help="One of the scenarios, or all.")
+@click.option("--scenario", default="all", show_default=True, help="One of those below, or all.")
 @click.option("--keep", is_flag=True, help="Leave the files behind: keys, configurations, logs, evidence.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; the story goes to standard error.")
 def demo(directory: Path | None, scenario: str, keep: bool, as_json: bool) -> int:

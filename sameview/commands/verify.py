@@ -4,13 +4,15 @@ Each command reads its files, makes a ``Trust`` of the options, and hands one ch
 verdict. What stands in the files is shown only once a trusted key has signed it; errors never repeat any of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from runtime.errors import DOES_NOT_HOLD, HOLDS
+from runtime.errors import DOES_NOT_HOLD, HOLDS, UsageError
 from sameview.commands.inputs import naming, observers_from, read_file, trust_from
 from tlog.errors import ProofError, SignatureError
 from tlog.hashing import leaf_hash
@@ -39,6 +41,17 @@ EXPLAIN = click.option("--explain", is_flag=True, help="Say which keys, groups a
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 Facts = Mapping[str, str | int | list[str]]
+
+_KINDS = {
+    b"c2sp.org/tlog-proof@v1": "proof",
+    b"tlog-evidence@v1": "evidence",
+    b"tlog-view@v1": "view",
+    b"tlog-completeness@v1": "completeness",
+    b"tlog-testimony@v1": "testimony",
+}
+_WRONG_ENTRY = "  either the file is not the entry that the proof is of, or the proof was altered"
+_TIMES = frozenset({"as_of", "time"})
+_UNIX_TIME = re.compile(r"(?:\bUnix time|, time) ([0-9]{1,20})(?: to ([0-9]{1,20}))?\b")
 
 
 @click.group()
@@ -71,14 +84,14 @@ def checkpoint(
     """Verify a signed checkpoint: the log's signature and, under a policy, the witnesses'."""
     trust = trust_from(vkeys, origin, policy)
     raw = read_file(file, MAX_NOTE_BYTES)
-    with naming(file):
+    with _reading(file, raw, "checkpoint"):
         judged = trust.open(raw, *_recent(max_age))
 
     def check() -> Found:
         judged.require()
         return Found("the checkpoint holds")
 
-    return _conclude(check, _facts(judged), judged.explain() if explain else None, as_json)
+    return _conclude(check, _facts(judged), judged.explain() if explain else None, as_json, words=_words(judged))
 
 
 @verify.command(short_help="Verify that an entry is in a log.")
@@ -101,7 +114,7 @@ def proof(
     """Verify a .tlog-proof: that the entry is in the log, in a tree that its witnesses saw."""
     trust = trust_from(vkeys, origin, policy)
     raw, leaf = read_file(file, MAX_PROOF_BYTES), leaf_hash(read_file(entry, MAX_ENTRY_BYTES))
-    with naming(file):
+    with _reading(file, raw, "proof"):
         parsed = TlogProof.parse(raw)
         judged = trust.open(parsed.checkpoint_note)
 
@@ -109,7 +122,8 @@ def proof(
         parsed.verify(leaf, trust)
         return Found(f"the entry is number {parsed.index} of the log", {"index": parsed.index})
 
-    return _conclude(check, _facts(judged), judged.explain() if explain else None, as_json)
+    explanation = judged.explain() if explain else None
+    return _conclude(check, _facts(judged), explanation, as_json, words=_words(judged), hint=_WRONG_ENTRY)
 
 
 @verify.command(short_help="Verify that a key contradicted itself.")
@@ -127,7 +141,7 @@ def evidence(
 
     trust = trust_from(vkeys, origin, policy)
     raw = read_file(file, MAX_EVIDENCE_BYTES)
-    with naming(file):
+    with _reading(file, raw, "evidence"):
         parsed = Evidence.parse(raw)
 
     def check() -> Found:
@@ -167,8 +181,9 @@ def view(file: str, policy: str, max_age: int | None, explain: bool, as_json: bo
     from tlog.view import MAX_VIEW_BYTES, View, judge
 
     observers = observers_from(policy)
-    with naming(file):
-        parsed = View.parse(read_file(file, MAX_VIEW_BYTES))
+    raw = read_file(file, MAX_VIEW_BYTES)
+    with _reading(file, raw, "view"):
+        parsed = View.parse(raw)
     since, until = _recent(max_age)
     judged = judge(parsed, observers, since or 0, until)
 
@@ -213,8 +228,9 @@ def completeness(
     trust = trust_from(vkeys, origin, policy)
     if trust.policy is None:
         raise AssertionError("a policy was asked for")
-    with naming(file):
-        parsed = Completeness.parse(read_file(file, MAX_COMPLETENESS_BYTES))
+    raw = read_file(file, MAX_COMPLETENESS_BYTES)
+    with _reading(file, raw, "completeness"):
+        parsed = Completeness.parse(raw)
         keys = trust.open(parsed.frontier).log_keys if vkeys else None
     # Without a limit no age is too much; but its time has to have come.
     since, until = _recent(MAX_INTEGER if max_age is None else max_age)
@@ -254,7 +270,7 @@ def testimony(file: str, vkeys: tuple[str, ...], as_json: bool) -> int:
 
     keys = trust_from(vkeys, None).keys
     raw = read_file(file, MAX_TESTIMONIES * (MAX_TESTIMONY_BYTES + len(b"--\n")))
-    with naming(file):
+    with _reading(file, raw, "testimony"):
         notes = [Note.parse(note) for note in parse_testimonies(raw)]
         for note in notes:
             Testimony.parse(note.text)
@@ -304,17 +320,31 @@ class Found:
     facts: Facts | None = None
 
 
-def _conclude(check: Callable[[], Found], facts: Facts, explanation: Sequence[str] | None, as_json: bool) -> int:
-    """Make a check, print how it went, and return the exit code."""
+def _conclude(
+    check: Callable[[], Found],
+    facts: Facts,
+    explanation: Sequence[str] | None,
+    as_json: bool,
+    *,
+    words: Facts | None = None,
+    hint: str = "",
+) -> int:
+    """Make a check, print how it went, and return the exit code.
+
+    A person is shown the ``words`` instead of the facts of the same names, and the hint below a proof that fails.
+    """
+    hints: tuple[str, ...] = ()
     try:
         found, holds = check(), True
     except (SignatureError, ProofError) as error:
         found, holds = Found(str(error)), False
+        hints = (hint,) if hint and isinstance(error, ProofError) else ()
     facts = {**(found.facts or {}), **facts}
     if as_json:
         _print_json({"holds": holds, "verdict": found.verdict, **facts}, explanation)
     else:
-        _print_text(f"{'OK' if holds else 'FAILED'}: {found.verdict}", facts, explanation or ())
+        verdict = f"{'OK' if holds else 'FAILED'}: {found.verdict}"
+        _print_text((verdict, *hints), {**facts, **(words or {})}, explanation or ())
     return HOLDS if holds else DOES_NOT_HOLD
 
 
@@ -325,12 +355,38 @@ def _print_json(document: Mapping[str, object], explanation: Sequence[str] | Non
     click.echo(json.dumps({**document, **explained}))
 
 
-def _print_text(verdict: str, facts: Facts, explanation: Sequence[str]) -> None:
-    lines = [verdict]
+def _print_text(verdict: Sequence[str], facts: Facts, explanation: Sequence[str]) -> None:
+    """Print it for a person, with the date beside each Unix time."""
+    from runtime.wording import utc
+
+    lines = list(verdict)
     for name, value in facts.items():
-        lines += [f"  {name.replace('_', ' ')}: {one}" for one in (value if isinstance(value, list) else [value])]
+        dated = f" ({utc(value * 1000)})" if name in _TIMES and isinstance(value, int) else ""
+        shown = value if isinstance(value, list) else [value]
+        lines += [f"  {name.replace('_', ' ')}: {one}{dated}" for one in shown]
     for line in (*lines, *(f"  - {sentence}" for sentence in explanation)):
-        click.echo(printable(line))
+        click.echo(printable(_UNIX_TIME.sub(_with_date, line)))
+
+
+def _with_date(stated: re.Match[str]) -> str:
+    """Put the date beside a Unix time, or the two of a span."""
+    from runtime.wording import utc
+
+    dates = " to ".join(utc(int(seconds) * 1000) for seconds in stated.groups() if seconds)
+    return f"{stated[0]} ({dates})"
+
+
+@contextmanager
+def _reading(file: str, raw: bytes, kind: str) -> Iterator[None]:
+    """Say of which file it is that its bytes are malformed, and if it is one of another kind, what verifies that."""
+    try:
+        with naming(file):
+            yield
+    except UsageError:
+        found = _KINDS.get(raw.partition(b"\n")[0], kind)
+        if found == kind:
+            raise
+        raise UsageError(f"{file}: this is for `sameview verify {found}`, not for `sameview verify {kind}`") from None
 
 
 def _facts(judged: Judged) -> Facts:
@@ -344,6 +400,12 @@ def _facts(judged: Judged) -> Facts:
         "root_hash": encode_base64(seen.root_hash).decode(),
         "signed_by": [signature.key.name for signature in seen.signatures],
     }
+
+
+def _words(judged: Judged) -> Facts:
+    """The same for a person, who would take two keys of one name for one line twice."""
+    signed_by = [f"{one.key.name} ({one.key.type.name.lower().replace('_', ' ')})" for one in judged.seen.signatures]
+    return {"signed_by": signed_by} if signed_by else {}
 
 
 def view_facts(judged: "JudgedView") -> Facts:

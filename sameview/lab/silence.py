@@ -13,6 +13,7 @@ import trio
 
 from gossip.core import origin_id
 from runtime.clock import SystemClock
+from runtime.wording import utc
 from sameview.client import add_batches
 from sameview.lab.federation import MONITORS, WITNESSES
 from sameview.lab.stage import Stage, source_files
@@ -151,11 +152,13 @@ async def _mark_after(stage: Stage, time: int) -> Mark:
 
 
 def _show(stage: Stage, marks: list[Mark]) -> None:
-    rows = [
-        (str(mark.size), str(mark.time), f"{mark.at - (mark.time or mark.at)} s later", ", ".join(_heard(mark)))
-        for mark in marks
-    ]
-    stage.narrator.table({"entries": "", "complete up to": "bold", "asked": "", "rests on": ""}, rows)
+    stage.narrator.table({"entries": "", "complete up to": "bold", "asked": "", "rests on": ""}, list(map(_row, marks)))
+
+
+def _row(mark: Mark) -> tuple[str, ...]:
+    if mark.time is None:
+        return str(mark.size), "not yet", "", ""
+    return str(mark.size), utc(mark.time * 1000), f"{mark.at - mark.time} s later", ", ".join(_heard(mark))
 
 
 def _heard(mark: Mark) -> list[str]:

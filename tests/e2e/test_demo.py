@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from sameview.lab.scenarios import SCENARIOS
+
 SECONDS = 480  # the demo itself takes less than a minute on two idle cores; under coverage on a busy machine, more
 
 NO_EVIDENCE = ("honest", "silent-witnesses", "freeze")
@@ -67,6 +69,11 @@ def test_every_lie_is_timed_from_first_sight_to_conviction_by_all(demo: dict[str
     figures = {name: report["figures"] for name, report in demo.items()}
     timed = {name for name in figures if "seconds_from_first_sight_to_conviction_by_all" in figures[name]}
     assert timed == named
+
+
+def test_the_help_names_every_scenario() -> None:
+    said = sameview("demo", "--help").stdout
+    assert [name for name in SCENARIOS if f"\n  {name}  " not in said] == []
 
 
 def test_an_unknown_scenario_is_a_usage_error_that_names_the_known_ones() -> None:

@@ -81,7 +81,7 @@ def test_a_file_that_exists_is_never_overwritten(sameview: Sameview, tmp_path: P
         (["--type", "log", "--name", "a\udcffb"], "--name must be"),
         (["--type", "log", "--name", "a" * 256], "--name must be"),
         (["--type", "witness", "--algorithm", "mldsa44", "--name", "ä" * 128], "--name must be"),
-        (["--type", "log", "--out", "none/key"], "cannot write the key file"),
+        (["--type", "log", "--out", "none/key"], "the directory none does not exist: make it first"),
     ],
 )
 def test_what_makes_no_key_ends_with_2_and_leaves_no_file(

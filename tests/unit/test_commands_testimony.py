@@ -42,7 +42,8 @@ def test_says_that_it_is_no_proof(sameview: Sameview, tmp_path: Path) -> None:
     first, second = ran.out.splitlines()
     assert (ran.code, first) == (0, "OK: testimony, which is no proof: monitors said that nobody serves this")
     assert second.startswith("  unserved: log.example/one at size 9, root AAAA")
-    assert second.endswith(": 1 monitor (monitor.example/m1) from Unix time 10 to 20")
+    said = "from Unix time 10 to 20 (1970-01-01 00:00:10 UTC to 1970-01-01 00:00:20 UTC)"
+    assert second.endswith(f": 1 monitor (monitor.example/m1) {said}")
     assert "This is no proof." in sameview("verify", "testimony", "--help").out
 
 

@@ -112,6 +112,61 @@ def test_a_clock_may_be_a_minute_ahead_and_no_more(sameview: Sameview, files: Fi
     assert sameview(*checkpoint).code == 0
 
 
+def test_two_keys_of_one_name_are_told_apart(sameview: Sameview, files: Files) -> None:
+    keys = log_key(), signer(ORIGIN, KeyType.COSIGNATURE_MLDSA44)
+    checkpoint = Checkpoint(ORIGIN, 9, Hash(bytes(32)))
+    files.write("checkpoint", sign_checkpoint(checkpoint, *keys))
+    trusted = [word for key in keys for word in ("--vkey", key.verifier_key)]
+    ran = sameview("verify", "checkpoint", files.path("checkpoint"), *trusted)
+    assert [line for line in ran.out.splitlines() if "signed by" in line] == [
+        f"  signed by: {ORIGIN} (ed25519)",
+        f"  signed by: {ORIGIN} (cosignature mldsa44)",
+    ]
+    document = sameview("verify", "checkpoint", files.path("checkpoint"), *trusted, "--json").document
+    assert document["signed_by"] == [ORIGIN, ORIGIN]
+
+
+def test_a_time_has_its_date_beside_it_for_people_alone(sameview: Sameview, files: Files) -> None:
+    files.write("checkpoint", files.log.sign(time=1_800_000_000))
+    checkpoint = ("verify", "checkpoint", files.path("checkpoint"), "--policy", files.path("policy"), "--explain")
+    assert "cosigned at Unix time 1800000000 (2027-01-15 08:00:00 UTC)\n" in sameview(*checkpoint).out
+    assert "UTC" not in sameview(*checkpoint, "--json").out
+
+
+@pytest.mark.parametrize(
+    ("file", "command", "meant"),
+    [
+        ("proof", "checkpoint", "proof"),
+        ("evidence", "checkpoint", "evidence"),
+        ("evidence", "proof", "evidence"),
+        ("proof", "view", "proof"),
+        ("proof", "completeness", "proof"),
+        ("evidence", "testimony", "evidence"),
+        ("proof", "evidence", "proof"),
+    ],
+)
+def test_a_file_for_another_command_names_it(
+    sameview: Sameview, files: Files, file: str, command: str, meant: str
+) -> None:
+    trusted = ["--vkey", files.vkey] if command == "testimony" else ["--policy", files.path("policy")]
+    entry = ["--entry", files.path("entry")] if command == "proof" else []
+    ran = sameview("verify", command, files.path(file), *trusted, *entry)
+    said = f"this is for `sameview verify {meant}`, not for `sameview verify {command}`"
+    assert (ran.code, ran.err) == (2, f"sameview: {files.path(file)}: {said}\n")
+
+
+def test_a_proof_of_another_entry_says_what_may_be_wrong(sameview: Sameview, files: Files) -> None:
+    proof = ("verify", "proof", files.path("proof"), "--entry", files.path("policy"), "--policy", files.path("policy"))
+    ran = sameview(*proof)
+    assert ran.code == 1
+    assert ran.out.startswith(
+        "FAILED: the proof leads to another root\n"
+        "  either the file is not the entry that the proof is of, or the proof was altered\n"
+    )
+    assert sameview(*proof, "--json").document["verdict"] == "the proof leads to another root"
+    assert "altered" not in sameview(*proof[:5], "--vkey", log_key("log.example/two").verifier_key).out
+
+
 def test_evidence_that_convicts_nobody_who_was_named_says_so(sameview: Sameview, files: Files) -> None:
     stranger = log_key(ORIGIN, seed=9).verifier_key
     ran = sameview("verify", "evidence", files.path("evidence"), "--vkey", stranger)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime.clock import SystemClock
+from runtime.wording import utc
 from tests.commands import Sameview
 from tests.forks import ORIGIN, Tree, leaves, signed
 from tests.keys import NOW, log_key, mldsa_key, witness_key
@@ -326,7 +327,8 @@ def test_the_command_says_what_it_found(sameview: Sameview, tmp_path: Path) -> N
     file.write_bytes(GOOD)
     ran = sameview("verify", "completeness", file, "--policy", tmp_path / "policy", "--explain")
     assert ran.code == 0
-    for line in (f"  origin: {ORIGIN}", "  size: 33", f"  time: {NOW}", "  survives liars: 0", "  heard: w1"):
+    time = f"  time: {NOW} ({utc(NOW * 1000)})"
+    for line in (f"  origin: {ORIGIN}", "  size: 33", time, "  survives liars: 0", "  heard: w1"):
         assert line in ran.out.splitlines()
     other = signed(MAIN.head(33), LOG, W1, W2, origin="log.example/three")
     file.write_bytes(Completeness(NOW, 0, policy_hash(POLICY), other.note).format())

@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook as Receiver
 
+from monitor.courier.health import ChannelState, Health, daily
+from monitor.courier.store import StoredChannel
 from monitor.delivery import Channel, DeliverConfig, Letter, Undelivered, read_recipients
 from monitor.delivery import config as delivery_config
 from monitor.delivery.hook import Hook
@@ -290,6 +292,26 @@ async def test_a_mail_about_a_match_brings_the_proof_and_the_entry() -> None:
 def mail_of(*letters: Letter) -> email.message.EmailMessage:
     mailbox = Mailbox("h", 25, Encryption.NONE, "monitor@m.example", "auditor@a.example")
     return email.message_from_bytes(compose(mailbox, letters), policy=email.policy.default)
+
+
+def test_a_self_check_is_written_for_people() -> None:
+    works, fails = (StoredChannel(name, 1, 1, 0, None, "", None) for name in ("mail", "pager"))
+    fails = replace(fails, failing_since_ms=1_699_999_000_000)
+    health = Health([ChannelState(works, 0), ChannelState(fails, 3)], [], {ORIGIN: 5})
+    check = daily(health, 1_700_000_000_000)
+    body = mail_of(Letter(1, check.topic, check.key, check.body, check.at_ms, 1, "m")).get_body()
+    assert body is not None
+    lines = body.get_content().splitlines()
+    assert "  ok: no" in lines
+    assert "  channel mail: 0 waiting, works" in lines
+    assert "  channel pager: 3 waiting, has failed since 2023-11-14 21:56:40 UTC" in lines
+    assert not [line for line in lines if "{" in line or "_ms" in line]
+
+
+def test_a_moment_is_a_date_in_a_mail() -> None:
+    body = mail_of(letter(since_ms=1_699_999_000_000, proof=False, proven=True)).get_body()
+    assert body is not None
+    assert {"  since: 2023-11-14 21:56:40 UTC", "  proven: yes"} <= {*body.get_content().splitlines()}
 
 
 def test_many_letters_are_one_mail() -> None:

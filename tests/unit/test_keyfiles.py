@@ -63,8 +63,11 @@ def test_nothing_is_left_where_a_key_could_not_be_written(path: Path) -> None:
 
 
 def test_a_key_for_a_directory_that_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file or directory"):
+    with pytest.raises(UsageError, match=f"the directory {tmp_path}/nowhere does not exist: make it first"):
         write_signer_key(tmp_path / "nowhere" / "key", KEY)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot write the key file .*: Not a directory"):
+        write_signer_key(tmp_path / "file" / "key", KEY)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o602, 0o644, 0o601, 0o610])

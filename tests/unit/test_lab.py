@@ -19,6 +19,7 @@ from runtime.keyfiles import new_signer_key
 from sameview.lab.front import Front, Site
 from sameview.lab.liar import Liar, Peer
 from sameview.lab.narrator import Narrator, Report
+from sameview.lab.silence import Mark, Seen, _row
 from sameview.lab.tree import EMPTY_LOG, ForgedLog, add_signature, sign_head
 from tests.keys import log_key, mldsa_key, witness_key
 from tests.served import Served, served
@@ -199,6 +200,13 @@ async def test_the_liar_says_when_it_was_not_heard() -> None:
     note = sign_head(ORIGIN, EMPTY_LOG.extend(entries(3)).head, [LOG])
     async with liar_with([], status=403) as liar:
         assert (await liar.post("/lab/say/m1", note)).status == 502
+
+
+def test_the_watermark_is_told_as_a_date() -> None:
+    heard = [Seen(f"{name}-ed25519", NOW, NOW, counts=True) for name in ("w2", "w1")]
+    mark = Mark(NOW, 60, 1, heard, None, at=NOW + 3)
+    assert _row(mark) == ("60", "2027-01-15 08:00:00 UTC", "3 s later", "w1, w2")
+    assert _row(Mark(None, 60, 1, [], None)) == ("60", "not yet", "", "")
 
 
 def test_a_signature_is_added_below_the_others() -> None:

@@ -43,9 +43,9 @@ def test_a_policy_that_so_many_can_satisfy_alone_is_refused(
 
 def test_the_arithmetic_is_said_in_a_sentence() -> None:
     assert said(policy(witnesses=FIVE, threshold=4), 1) == (
-        "policy of log.example/one: minq 4, inter 3, block 2, liars 1; the watermark can survive up to 3 lying "
-        "witnesses, and has to survive 1; fewer than 3 lying cannot show two clients two histories; the quorum is out "
-        "of reach when 2 are silent"
+        "policy of log.example/one: the watermark can survive up to 3 lying witnesses, and has to survive 1; fewer "
+        "than 3 lying cannot show two clients two histories; the quorum is out of reach when 2 are silent (minq 4, "
+        "inter 3, block 2, liars 1: see docs/monitor.md)"
     )
 
 
@@ -62,6 +62,6 @@ def test_without_a_quorum_nothing_is_claimed() -> None:
 def test_one_policy_of_many_logs_is_said_once() -> None:
     names = [f"log.example/{number}" for number in range(5)]
     assert said(policy(), 0, *names).startswith(
-        "policy of log.example/0, log.example/1, log.example/2 and 2 more: minq 2"
+        "policy of log.example/0, log.example/1, log.example/2 and 2 more: the watermark"
     )
     assert len(list(explain([("a", policy()), ("b", policy(witnesses=WITNESSES[:2]))], 0))) == 2

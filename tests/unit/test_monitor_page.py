@@ -125,6 +125,32 @@ async def test_the_page_counts_whom_to_distrust_and_who_testified(tmp_path: Path
     assert "1 statement</a> of monitors" in after
 
 
+async def test_without_a_quorum_the_page_claims_no_completeness(tmp_path: Path) -> None:
+    log = grown(9)
+    chosen = settings(tmp_path, log)
+    (watched_log,) = chosen.logs
+    alone = replace(watched_log, log=replace(watched_log.log, policy=policy(log.key, threshold=None)))
+    chosen = replace(chosen, logs=(alone,))
+    await _init(chosen)
+    async with opened(chosen, log) as one:
+        await one.poll()
+        seen, text = await look(one), await read(one)
+        async with page_of(one) as web:
+            own = (await web.get(f"/logs/{ID.hex()}")).body.decode()
+    assert seen.watermark is None
+    assert "<dt>Complete up to</dt><dd>not claimed (quorum none)</dd>" in " ".join(text.split())
+    assert '<span class="soft">not claimed</span>' in text
+    assert "<dt>Complete up to</dt><dd>not claimed (quorum none)</dd>" in own
+    assert "not yet" not in text + own
+
+
+def test_of_logs_with_and_without_a_quorum_the_page_says_of_how_many_nothing_is_claimed() -> None:
+    seen = calm()
+    text = rendered(replace(seen, totals=replace(seen.totals, unclaimed=1)))
+    assert "not claimed of 1 log: quorum none" in text
+    assert "not claimed" not in rendered(seen)
+
+
 async def test_who_cosigned_the_head_sees_the_same_and_who_was_never_heard_nothing(tmp_path: Path) -> None:
     log = FakeLog()
     log.add(9)

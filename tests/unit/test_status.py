@@ -98,6 +98,19 @@ async def test_says_agrees_of_no_log_that_was_not_verified(capsys: pytest.Captur
     assert "log.example/new 0 nothing verified yet never -" in lines
 
 
+async def test_without_a_quorum_no_completeness_is_claimed(capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = (replace(log(name), watermark=None, witnesses=(), peers=()) for name in ("one", "two"))
+    seen = overview([one, two])
+    none = replace(seen, peers=(), totals=replace(seen.totals, watermark_ms=None, unclaimed=2))
+    lines = await shown(none, capsys)
+    assert "complete up to: not claimed (quorum none), 0 open alarms" in lines[1]
+    assert "log.example/one 12,345 consistent 4 s -" in lines
+    some = replace(none, totals=replace(seen.totals, unclaimed=1))
+    assert "38 s ago (not claimed of 1 log: quorum none), 0 open" in (await shown(some, capsys))[1]
+    not_yet = replace(none, totals=replace(seen.totals, watermark_ms=None, unclaimed=1))
+    assert "not yet (not claimed of 1 log: quorum none), 0 open" in (await shown(not_yet, capsys))[1]
+
+
 async def test_shows_what_is_not_settled_and_how_far_a_catch_up_is(capsys: pytest.CaptureFixture[str]) -> None:
     busy = replace(log("one"), pending=(PendingHead(13_000, None),), catch_up=CatchUp(12_345, 13_000, 140))
     text = " ".join(await shown(replace(overview([replace(busy, witnesses=(), peers=())]), peers=()), capsys))
@@ -115,7 +128,7 @@ async def test_shows_alarms_with_the_way_to_verify_them(capsys: pytest.CaptureFi
     lines = await shown(trouble(), capsys)
     at = lines.index("ALARM watermark-stale about log.example/four, 15 min ago")
     assert lines[at + 1] == "completeness: proven only up to 31 min ago"
-    assert lines[at + 3].startswith("How to verify: ")
+    assert lines[at + 3].startswith("What to do: ")
     assert any(line.startswith("ALARM witness-lag, ") for line in lines)
     assert any(line.startswith("PROOF convicted about log.example/three, ") for line in lines)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime.clock import SystemClock
+from runtime.wording import utc
 from tests.commands import Sameview
 from tests.forks import ORIGIN, Tree, leaves, signed
 from tests.keys import NOW, log_key, mldsa_key, witness_key
@@ -264,9 +265,8 @@ def test_the_command_says_whether_the_quorum_sees_it(sameview: Sameview, tmp_pat
     code, out, err = ran(sameview, tmp_path, view(answer(20, O1), answer(33, O2)), "--explain")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "OK: the monitors see this checkpoint too"
-    assert {f"  origin: {ORIGIN}", "  size: 20", "  agreeing: m1", "  agreeing: m2", f"  as of: {NOW}"} <= {
-        *out.splitlines()
-    }
+    as_of = f"  as of: {NOW} ({utc(NOW * 1000)})"
+    assert {f"  origin: {ORIGIN}", "  size: 20", "  agreeing: m1", "  agreeing: m2", as_of} <= {*out.splitlines()}
     assert "  - quorum g: met" in out.splitlines()
     code, out, _ = ran(sameview, tmp_path, view(answer(20, O1)))
     assert (code, out.splitlines()[0]) == (1, "FAILED: the monitors that agree do not make the quorum of the policy")

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.watch import CertificateNames, Digests, JsonPath, ModulePaths, Pattern, Rule, Substring, Watch, matched
-from monitor.watch.core import MAX_EXCERPT
+from monitor.watch.core import AROUND, MAX_EXCERPT
 from monitor.watch.json_path import TOO_DEEP
 from tests.vectors import vector
 from tlog.hashing import leaf_hash
@@ -39,10 +39,26 @@ def test_a_substring_is_found_between_bytes_that_are_no_text() -> None:
 
 def test_what_is_shown_has_no_control_characters_and_is_short() -> None:
     found = matched(Watch("w", Substring(b"needle")), b"\x1b[31m needle " + b"x" * 1000)
-    assert found == ("\N{REPLACEMENT CHARACTER}[31m needle " + "x" * 39,)
+    assert found == ("\N{REPLACEMENT CHARACTER}[31m needle " + "x" * 39 + "…",)
     long = matched(Watch("w", Substring(b"n" * 300)), b"n" * 300)
     assert long is not None
     assert len(long[0]) == MAX_EXCERPT
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "shown"),
+    [
+        (0, 0, "needle"),
+        (AROUND, AROUND, "a" * AROUND + "needle" + "b" * AROUND),
+        (AROUND + 1, 0, "…" + "a" * AROUND + "needle"),
+        (0, AROUND + 1, "needle" + "b" * AROUND + "…"),
+        (AROUND + 1, AROUND + 1, "…" + "a" * AROUND + "needle" + "b" * AROUND + "…"),
+    ],
+)
+def test_what_is_cut_off_is_shown_to_be_on_either_side(before: int, behind: int, shown: str) -> None:
+    entry = b"a" * before + b"needle" + b"b" * behind
+    assert matched(Watch("w", Substring(b"needle")), entry) == (shown,)
+    assert matched(Watch("w", Pattern.compile("needle")), entry) == (shown,)
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
