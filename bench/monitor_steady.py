@@ -38,6 +38,7 @@ from runtime.server import open_listener, serve, url_of
 from tests.e2e.monitors import free_ports
 from tests.fakes_log import FakeLog, policy, signer
 from tlog.keys import KeyType
+from tlog.note import Note
 
 LOGS, WITNESSES, THRESHOLD = 100, 10, 6
 FASTER = 10
@@ -48,7 +49,7 @@ KEYS = [signer(f"witness.example/w{number}", KeyType.COSIGNATURE_ED25519) for nu
 
 
 class World:
-    """All logs, and what the witnesses show of them, which is the same."""
+    """All logs, and what each witness shows of them: the same head, with its own cosignature."""
 
     def __init__(self, logs: int) -> None:
         self.logs = {f"log{number}": FakeLog(origin=f"log.example/{number}") for number in range(logs)}
@@ -75,7 +76,12 @@ class World:
     async def witness(self, request: Request) -> Response:
         self.asked += 1
         log = self.by_hash.get(request.path_params["hash"])
-        return Response(status_code=404) if log is None else Response(log.published)
+        if log is None:
+            return Response(status_code=404)
+        note = Note.parse(log.published)
+        names = {log.origin, f"witness.example/{request.path_params['witness']}"}
+        shown = Note(note.text, tuple(line for line in note.signatures if line.name in names))
+        return Response(shown.format())
 
 
 def configure(folder: Path, port: int, url: str, world: World) -> Path:
@@ -89,7 +95,8 @@ def configure(folder: Path, port: int, url: str, world: World) -> Path:
     for name, log in world.logs.items():
         (folder / f"{name}.txt").write_bytes(policy(log.key, KEYS, THRESHOLD).format())
         lines.append(f'[[log]]\norigin = "{log.origin}"\nurl = "{url}/{name}"\npolicy = "{name}.txt"\n')
-    lines += [f'[[witness]]\nname = "w{number}"\nmonitoring_url = "{url}/w"\n' for number in range(1, WITNESSES + 1)]
+    names = [f"w{number}" for number in range(1, WITNESSES + 1)]
+    lines += [f'[[witness]]\nname = "{name}"\nmonitoring_url = "{url}/{name}"\n' for name in names]
     path = folder / "monitor.toml"
     path.write_text("".join(lines))
     return path
@@ -105,7 +112,7 @@ async def measure(logs: int, seconds: float) -> Mapping[str, object]:
         (port,) = await free_ports(1)
         path = configure(Path(folder), port, url_of(listener), world)
         await _init(read_settings(path))
-        routes = [Route("/w/{hash}/checkpoint", world.witness), Route("/{name}/{path:path}", world.log)]
+        routes = [Route("/{witness:str}/{hash:str}/checkpoint", world.witness), Route("/{name}/{path:path}", world.log)]
         async with Client() as client, trio.open_nursery() as nursery:
             await nursery.start(partial(serve, Starlette(routes=routes), [listener], drain=drain))
             command = [sys.executable, "-c", SERVE, str(path)]
