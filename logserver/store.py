@@ -145,7 +145,7 @@ class _Known:
 
     async def find(self, connection: AsyncConnection, leaves: Sequence[Hash], first: int) -> dict[Hash, int] | None:
         """The indexes of those that the log holds; None if it does not look, or noted all as new, from ``first`` on."""
-        if self.setting == "off":
+        if self.setting == "off" or not leaves:
             return None
         if self.setting == "recent":
             return {leaf: self.recent[leaf] for leaf in leaves if leaf in self.recent}
