@@ -238,6 +238,44 @@ async def test_the_lease_moves_when_its_holder_is_stopped_and_it_cannot_publish_
     assert seen == sorted(seen)
 
 
+async def test_a_database_that_was_restored_to_an_earlier_time_is_not_gone_on_from(shared: Shared) -> None:
+    url: str = tomllib.loads((shared.directory / "log.toml").read_text())["database"]
+    name = url.rpartition("/")[2]
+
+    async def run(*statements: str) -> None:
+        for statement in statements:
+            await trio.to_thread.run_sync(execute, server_url(), statement)
+
+    await grow(shared, b"a", 0)
+    await run(f"CREATE DATABASE {name}_old TEMPLATE {name}")
+    try:
+        await grow(shared, b"b", 1)
+        await run(f"ALTER DATABASE {name} RENAME TO {name}_new", f"ALTER DATABASE {name}_old RENAME TO {name}")
+        serve = command(shared.directory, "serve")
+        with trio.fail_after(SECONDS):
+            ended = await trio.run_process(serve, capture_stdout=True, capture_stderr=True, check=False)
+        assert ended.returncode == 2
+        assert b"a tree of 2 entries was signed and the database holds 1: it is an old copy" in ended.stderr
+        assert b"Traceback" not in ended.stderr
+        # With the newest in its place again it goes on, and nobody was shown anything else meanwhile.
+        await run(f"ALTER DATABASE {name} RENAME TO {name}_old", f"ALTER DATABASE {name}_new RENAME TO {name}")
+        await grow(shared, b"c", 2)
+    finally:
+        await run(f"DROP DATABASE IF EXISTS {name}_old WITH (FORCE)")
+    tree = ReferenceTree([b"a", b"b", b"c"])
+    assert {c.size for c in shared.witness.checkpoints if c.root_hash != tree.mth(0, c.size)} == set()
+
+
+async def grow(shared: Shared, entry: bytes, index: int) -> None:
+    """Serve until an entry is in a public checkpoint."""
+    async with running(shared.directory) as (url, process), Client() as client:
+        answer = await client.fetch("POST", f"{url}/add", body=entry, cap=100, seconds=30)
+        assert answer.body == b"%d\n" % index
+        assert await wait_proof(client, url, index) == 200
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
 async def test_init_makes_a_shared_log_only_once(shared: Shared) -> None:
     again = await trio.run_process(command(shared.directory, "init"), capture_stderr=True, check=False)
     assert again.returncode == 2
