@@ -269,7 +269,10 @@ def test_an_interrupted_wait_for_a_proof_tells_the_index(tmp_path: Path) -> None
                 request = b""
                 while not request.endswith(b"entry"):
                     request += connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n7\n")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n7\n")
+            connection, _ = log.accept()
+            with connection:
+                connection.settimeout(SECONDS)
                 connection.recv(1)  # it asks for the proof, and waits
                 process.send_signal(signal.SIGINT)
                 output, _ = process.communicate(timeout=SECONDS)
