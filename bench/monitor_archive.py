@@ -27,7 +27,7 @@ from monitor.archive import LOG, MINUTE_MS, Archive, Sample, witness_who
 from monitor.limits import ArchiveLimits
 from monitor.marks import Outcome
 from monitor.scores import Scores
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import open_database
 from tests.keys import log_key, witness_key
 from tlog.checkpoint import Checkpoint

@@ -50,7 +50,8 @@ from monitor.site import Site
 from monitor.sources.kinds import source_of
 from monitor.sources.source import Fetch, Source
 from monitor.stage import Outage, Stage
-from monitor.store import METADATA, MonitorStore, write_branches
+from monitor.store import MonitorStore, write_branches
+from monitor.tables import METADATA
 from monitor.tasks import post, tell_outage, watch
 from monitor.testify import Testifier
 from monitor.views import Views

@@ -33,7 +33,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.limits import ArchiveLimits
-from monitor.store import METADATA, insert_rows
+from monitor.store import insert_rows
+from monitor.tables import METADATA
 from runtime.database import Database
 from tlog.checkpoint import Checkpoint
 from tlog.hashing import Hash

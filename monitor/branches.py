@@ -17,7 +17,8 @@ from monitor.alarms.kinds import CLOCK_BEHIND, MIRROR_FULL, NOT_BEGUN
 from monitor.errands import Errands
 from monitor.notebook import Notebook
 from monitor.site import Site
-from monitor.store import MonitorStore, StoredBranch, branch_record
+from monitor.store import MonitorStore, branch_record
+from monitor.tables import StoredBranch
 from runtime.clock import Clock
 from runtime.database_register import DatabaseRegister
 from runtime.register import Conflict, Persisted

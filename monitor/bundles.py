@@ -8,7 +8,8 @@ from pathlib import Path
 import trio
 
 from gossip.core import Held
-from monitor.store import MonitorStore, StoredEvidence
+from monitor.store import MonitorStore
+from monitor.tables import StoredEvidence
 from runtime.clock import Clock
 from runtime.files import replace_file
 

@@ -13,7 +13,8 @@ from hashlib import sha256
 from gossip.core.ledger import contradictions
 from gossip.core.staircase import MAX_FOUND, Newest, Staircase
 from monitor.notebook import Notebook
-from monitor.store import IndexedStatement, MonitorStore, StoredStatement
+from monitor.store import MonitorStore
+from monitor.tables import IndexedStatement, StoredStatement
 from tlog.errors import TlogError
 from tlog.evidence import Evidence
 from tlog.keys import KeyType, VerifierKey

@@ -67,7 +67,8 @@ from monitor.marks import Marks
 from monitor.notebook import Notebook
 from monitor.shown import Shown
 from monitor.site import Site
-from monitor.store import MonitorStore, StoredHead, StoredTestimony
+from monitor.store import MonitorStore
+from monitor.tables import StoredHead, StoredTestimony
 from monitor.testify import Testifier
 from runtime.clock import Clock
 from runtime.database_register import DatabaseRegister

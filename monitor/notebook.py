@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from monitor.store import MonitorStore, StoredHead, StoredStatement, Writes
+from monitor.store import MonitorStore
+from monitor.tables import StoredHead, StoredStatement, Writes
 
 Place = tuple[str, int, bytes]
 """Origin, size and root hash of a head."""

@@ -15,7 +15,7 @@ from gossip.testimony import open_testimony
 from monitor.mirror import Mirror
 from monitor.site import reopened
 from monitor.start import first_hashed
-from monitor.store import StoredBranch, StoredEvidence, StoredTestimony
+from monitor.tables import StoredBranch, StoredEvidence, StoredTestimony
 from runtime.errors import UsageError
 from tlog.errors import TlogError
 from tlog.evidence import Evidence, verify_evidence

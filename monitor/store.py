@@ -23,20 +23,22 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gossip.core.state import MAX_TESTIMONY_OF_ONE
-from monitor.tables import BRANCH as BRANCH
-from monitor.tables import DELIVERY as DELIVERY
-from monitor.tables import EVIDENCE as EVIDENCE
-from monitor.tables import HEAD as HEAD
-from monitor.tables import METADATA as METADATA
-from monitor.tables import STATEMENT as STATEMENT
-from monitor.tables import TESTIMONY as TESTIMONY
-from monitor.tables import IndexedStatement as IndexedStatement
-from monitor.tables import StoredBranch as StoredBranch
-from monitor.tables import StoredEvidence as StoredEvidence
-from monitor.tables import StoredHead as StoredHead
-from monitor.tables import StoredStatement as StoredStatement
-from monitor.tables import StoredTestimony as StoredTestimony
-from monitor.tables import Writes as Writes
+from monitor.tables import (
+    BRANCH,
+    DELIVERY,
+    EVIDENCE,
+    HEAD,
+    METADATA,
+    STATEMENT,
+    TESTIMONY,
+    IndexedStatement,
+    StoredBranch,
+    StoredEvidence,
+    StoredHead,
+    StoredStatement,
+    StoredTestimony,
+    Writes,
+)
 from runtime.database import Database
 from runtime.database_register import Record
 

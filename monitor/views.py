@@ -10,7 +10,7 @@ from gossip.core import origin_id
 from monitor.alarms.book import document
 from monitor.config import NamedPeer
 from monitor.node import Monitor
-from monitor.store import StoredHead
+from monitor.tables import StoredHead
 from runtime.wording import public
 from tlog.evidence import Conviction
 from tlog.text import encode_base64

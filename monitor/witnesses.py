@@ -27,7 +27,7 @@ from monitor.alarms.kinds import EVIDENCE_REFUSED, WITNESS_CONFLICT
 from monitor.config import NamedWitness
 from monitor.node import Monitor
 from monitor.sources.source import Fetch
-from monitor.store import StoredEvidence
+from monitor.tables import StoredEvidence
 from runtime.client import FetchError, Response
 from runtime.clock import Clock
 from tlog.errors import FormatError

@@ -77,7 +77,7 @@ from gossip.core.staircase import Staircase
 from gossip.messages import Consistency, EvidenceBundle, Head, Known, Message, TileData
 from gossip.testimony import UNSERVED, Testimony
 from monitor.restore import restored
-from monitor.store import StoredBranch, StoredEvidence
+from monitor.tables import StoredBranch, StoredEvidence
 from tlog.advance import Advance, Refresh, Statement, decide
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError

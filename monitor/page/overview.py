@@ -31,7 +31,7 @@ from monitor.page.document import (
     verify_command,
 )
 from monitor.site import Site
-from monitor.store import StoredEvidence
+from monitor.tables import StoredEvidence
 from monitor.views import Views
 from runtime.version import version_document
 from runtime.wording import dated, public, shell

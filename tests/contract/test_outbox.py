@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.outbox import MAX_NOTICE_BYTES, Notice, Numbered, Topic, after, forget, newest, put
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import Database, open_database
 
 ALL = tuple(Topic)

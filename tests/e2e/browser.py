@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from monitor.archive import Archive, Sample
 from monitor.limits import ArchiveLimits
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import open_database
 from runtime.keyfiles import write_signer_key
 from tests.fakes_log import FakeLog, policy, signer

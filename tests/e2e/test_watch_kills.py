@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitor.matching import MatchStore, StoredMatch
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import open_database
 from tests.e2e.monitors import create, free_ports
 from tests.e2e.test_monitor_kills import KILLS, LONGEST_LIFE, place_for, starter

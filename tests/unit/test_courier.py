@@ -18,7 +18,7 @@ from monitor.delivery import Letter, Undelivered
 from monitor.matching import Lag
 from monitor.notice import Notice, Topic
 from monitor.outbox import MAX_NOTICE_BYTES
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import open_database
 from runtime.metrics import Metrics
 from tests.fakes import FakeClock

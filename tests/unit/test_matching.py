@@ -25,7 +25,7 @@ from monitor.outbox import Topic, after
 from monitor.room import Room
 from monitor.sources.source import NotServed
 from monitor.sources.tiles import TilesSource
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from monitor.watch import Substring, Watch
 from monitor.watchlist import ListedWatch
 from runtime.client import Failure, FetchError, Response

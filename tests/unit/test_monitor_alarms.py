@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.alarms.book import MAX_OPEN, SEEN_MS, Alarm, Alarms, document
 from monitor.alarms.core import Key
 from monitor.outbox import Topic, after
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import Database, open_database
 from tests.fakes import FakeClock
 

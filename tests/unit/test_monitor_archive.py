@@ -20,7 +20,7 @@ from monitor.archive import (
     witness_who,
 )
 from monitor.limits import ArchiveLimits
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import open_database
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
 from tlog.checkpoint import Checkpoint

@@ -45,7 +45,7 @@ def said(answer: Response) -> dict[str, Any]:
 
 
 async def rows(one: Bench) -> int:
-    from monitor.store import HEAD
+    from monitor.tables import HEAD
 
     async def work(connection: AsyncConnection) -> int:
         return (await connection.execute(select(func.count()).select_from(HEAD))).scalar_one()

@@ -15,7 +15,7 @@ from gossip.messages import EvidenceBundle
 from gossip.messages import TestimonyNote as Heard
 from monitor.app import monitor_app
 from monitor.doors import MAX_UNREAD_BYTES
-from monitor.store import EVIDENCE, HEAD
+from monitor.tables import EVIDENCE, HEAD
 from monitor.testify import sign_testimony
 from runtime.client import Response
 from runtime.visitors import Visitors

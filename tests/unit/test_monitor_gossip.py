@@ -18,7 +18,8 @@ from gossip.messages import VERIFIED, GetHeads, Head
 from gossip.shell import Gossip, Peer
 from monitor.__main__ import World, _init, open_parts
 from monitor.app import monitor_app
-from monitor.store import HEAD, MAX_KEPT_TESTIMONY, MAX_SETTLED, StoredHead, StoredTestimony
+from monitor.store import MAX_KEPT_TESTIMONY, MAX_SETTLED
+from monitor.tables import HEAD, StoredHead, StoredTestimony
 from monitor.testify import sign_testimony
 from monitor.witnesses import Bearer, TipOffs
 from runtime.client import Response

@@ -35,7 +35,8 @@ from monitor.errands import MAX_ERRANDS, MAX_ERRANDS_FOR_PEERS
 from monitor.look import look
 from monitor.node import Monitor
 from monitor.site import Site, reopened
-from monitor.store import HEAD, MAX_UNSETTLED, StoredHead, Writes
+from monitor.store import MAX_UNSETTLED
+from monitor.tables import HEAD, StoredHead, Writes
 from monitor.views import Views
 from runtime.client import Failure, FetchError, Response
 from runtime.errors import UsageError

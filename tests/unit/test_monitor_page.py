@@ -33,7 +33,7 @@ from monitor.page.overview import LOGS_ON_A_PAGE, Overviews, _parties, _witness,
 from monitor.page.plots import Plot, draw
 from monitor.page.render import MAX_COLUMNS, MAX_PLOTTED, render
 from monitor.page.web import Fresh, Reading
-from monitor.store import StoredEvidence
+from monitor.tables import StoredEvidence
 from monitor.testify import sign_testimony
 from monitor.views import Views
 from runtime.client import Response

@@ -15,7 +15,7 @@ from monitor.archive import CLIENT, DAY_MS, HOUR_MS
 from monitor.marks import Outcome
 from monitor.records import AT_ONCE, Records
 from monitor.scores import Scores
-from monitor.store import METADATA
+from monitor.tables import METADATA
 from runtime.database import open_database
 from tests.fakes_log import WITNESSES, FakeLog
 from tests.served import Served, served
