@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.golang import build_go
+from tests.ports import free_port
 
 SOURCE = Path(__file__).parent / "interop" / "s3_go"
 PROGRAM = "github.com/versity/versitygw/cmd/versitygw"
@@ -53,7 +54,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     root, side = folder / "buckets", folder / "metadata"
     root.mkdir()
     side.mkdir()
-    port = _free_port()
+    port = free_port()
     command = [str(program), "--quiet", "--keep-alive", "--port", f"127.0.0.1:{port}", "posix", "--sidecar", str(side)]
     secret = {"ROOT_ACCESS_KEY": USER, "ROOT_SECRET_KEY": PASSWORD}
     with (folder / "log").open("wb") as log:
@@ -64,12 +65,6 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     finally:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_serving(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from monitor.tables import METADATA
 from runtime.database import open_database
 from runtime.keyfiles import write_signer_key
 from tests.fakes_log import FakeLog, policy, signer
+from tests.ports import free_port
 from tlog.keys import KeyType
 
 if TYPE_CHECKING:
@@ -121,9 +121,7 @@ class Process:
 
 def configure(folder: Path, logs: Sequence[FakeLog], served_at: str, poll_interval: float = 0.2) -> Path:
     """Write the configuration of a monitor that follows these, and make its state."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     name = "monitor.example/m1"
     write_signer_key(folder / "peer.key", signer(name))
     write_signer_key(folder / "observer.key", signer(f"{name}-observer", KeyType.COSIGNATURE_ED25519))

@@ -21,6 +21,7 @@ from runtime.daemon import Ready
 from runtime.keyfiles import write_signer_key
 from runtime.server import open_listener, serve, url_of
 from tests.fakes_log import FakeLog, policy, signer
+from tests.ports import free_ports
 from tlog.keys import KeyType, SignerKey
 from tlog.policy import Policy
 
@@ -73,19 +74,10 @@ class Place:
         return f"http://127.0.0.1:{self.port}"
 
 
-async def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    listeners = [await open_listener("127.0.0.1:0") for _ in range(count)]
-    ports = [listener.socket.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        await listener.aclose()
-    return ports
-
-
 async def places(folder: Path, fronts: Sequence[Front], judge: Policy | None = None, extra: str = "") -> list[Place]:
     """Write the configuration of one monitor per front, all of them peers of each other."""
     found = []
-    for number, port in enumerate(await free_ports(len(fronts)), 1):
+    for number, port in enumerate(free_ports(len(fronts)), 1):
         own = folder / f"m{number}"
         own.mkdir()
         name = f"monitor.example/m{number}"

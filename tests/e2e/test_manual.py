@@ -13,7 +13,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.e2e.test_readme import _free_port
+from tests.ports import free_port
 
 TOP = Path(__file__).resolve().parents[2]
 MANUAL = (TOP / "docs" / "monitor.md").read_text()
@@ -60,7 +60,7 @@ class Inbox:
 @pytest.mark.slow
 def test_an_auditor_comes_from_nothing_to_a_mail_about_a_watched_entry(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path)
-    controller = Controller(inbox, hostname="127.0.0.1", port=_free_port())
+    controller = Controller(inbox, hostname="127.0.0.1", port=free_port())
     controller.start()
     try:
         done = subprocess.run(
@@ -87,6 +87,6 @@ def script(mail_port: int) -> str:
     walk = f"{log}{SERVES}{monitor}{FIRST_MAIL}{entries}{ARRIVES}{verify}{PUT_ASIDE}{again}{THE_SAME}{verify}"
     whole = f"set -eu\ntrap 'kill $(jobs -p)' EXIT\n{walk}"
     for port in PORTS:
-        whole = whole.replace(f":{port}", f":{_free_port()}")
+        whole = whole.replace(f":{port}", f":{free_port()}")
     tools = f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
     return tools + whole.replace("port = 2525", f"port = {mail_port}")

@@ -11,9 +11,10 @@ import trio
 
 from runtime.client import Client, Response
 from tests.disks import small_disk
-from tests.e2e.monitors import Asker, Place, create, free_ports
+from tests.e2e.monitors import Asker, Place, create
 from tests.e2e.test_monitor_kills import SERVE, flip, place_for
 from tests.fakes_log import FakeLog
+from tests.ports import free_port
 from tests.tree_on_disk import TreeOnDisk
 from tlog.text import encode_base64
 
@@ -45,7 +46,7 @@ async def test_a_full_disk_stops_a_monitor_s_view_and_room_on_it_starts_it_again
     tree = TreeOnDisk(tmp_path / "log", FakeLog())
     tree.grow(2000)
     tree.publish()
-    (port,) = await free_ports(1)
+    port = free_port()
     with small_disk(tmp_path / "disk", "8m") as disk, trio.fail_after(SECONDS):
         place = place_for(tmp_path / "m", port, tree)
         place.config.write_text(place.config.read_text().replace('"data"', f'"{disk.path}/data"'))
@@ -78,7 +79,7 @@ async def test_a_database_without_room_stops_all_until_there_is_some_and_nothing
         tree.grow(2000)
         tree.publish()
     flip(bad.folder / "tile/entries/001", 100)
-    (port,) = await free_ports(1)
+    port = free_port()
     stderr = tmp_path / "stderr"
     with small_disk(tmp_path / "disk", "8m") as disk, trio.fail_after(SECONDS):
         place = place_for(tmp_path / "m", port, good, bad)

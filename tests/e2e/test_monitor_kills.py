@@ -17,8 +17,9 @@ import trio
 
 from runtime.client import Client
 from runtime.keyfiles import write_signer_key
-from tests.e2e.monitors import Asker, Place, create, free_ports
+from tests.e2e.monitors import Asker, Place, create
 from tests.fakes_log import FakeLog, policy, signer
+from tests.ports import free_port
 from tests.tree_on_disk import TreeOnDisk
 from tlog.hashing import leaf_hashes
 from tlog.keys import KeyType
@@ -115,7 +116,7 @@ async def test_nothing_is_skipped_and_nothing_alarmed_twice_by_a_monitor_that_is
     bad.grow(1000)
     bad.publish()
     flip(bad.folder / "tile/entries/001", 100)
-    (port,) = await free_ports(1)
+    port = free_port()
     place = place_for(tmp_path / "m", port, good, bad)
     await create(place)
     async with starter(place) as monitor, Client() as client:

@@ -8,11 +8,12 @@ import pytest
 import trio
 
 from runtime.client import Client
-from tests.e2e.monitors import Asker, create, free_ports
+from tests.e2e.monitors import Asker, create
 from tests.e2e.test_monitor_disk import process_of
 from tests.e2e.test_monitor_kills import place_for
 from tests.fakes_log import FakeLog
 from tests.logs_served import served, whole
+from tests.ports import free_port
 from tests.tree_on_disk import TreeOnDisk
 from tlog.policy import Policy, PolicyLog
 
@@ -44,7 +45,7 @@ async def test_a_thousand_logs_are_followed_by_one_process(tmp_path: Path, monke
         found = logs[name].serve(rest)
         await stream.send_all(whole(404) if found is None else whole(200, found))
 
-    (port,) = await free_ports(1)
+    port = free_port()
     first = TreeOnDisk(tmp_path / "log", FakeLog())
     place = place_for(tmp_path / "m", port, first)
     keys = [log.key.verifier_key for log in logs.values()]

@@ -2,12 +2,13 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 TOP = Path(__file__).resolve().parents[2]
 README = (TOP / "README.md").read_text()
@@ -36,7 +37,7 @@ def test_a_newcomer_runs_a_log_a_witness_and_a_monitor_and_verifies(tmp_path: Pa
         script += block + (WAIT if " serve " in block else "")
     script = script.replace('"$PWD/.venv/bin:$PATH"', f'"{Path(sys.executable).parent}:$PATH"')
     for port in ("8080", "8081", "8082", "8090", "8091", "8092"):
-        script = script.replace(f":{port}", f":{_free_port()}")
+        script = script.replace(f":{port}", f":{free_port()}")
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=tmp_path,
@@ -63,9 +64,3 @@ def test_every_file_the_readme_links_to_exists() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links
     assert [link for link in links if not (TOP / link).exists()] == []
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

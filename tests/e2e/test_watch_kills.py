@@ -21,9 +21,10 @@ from starlette.routing import Route
 from monitor.matching import MatchStore, StoredMatch
 from monitor.tables import METADATA
 from runtime.database import open_database
-from tests.e2e.monitors import create, free_ports
+from tests.e2e.monitors import create
 from tests.e2e.test_monitor_kills import KILLS, LONGEST_LIFE, place_for, starter
 from tests.fakes_log import FakeLog
+from tests.ports import free_port
 from tests.served import served
 from tests.tree_on_disk import TreeOnDisk
 from tlog.hashing import leaf_hash
@@ -102,7 +103,7 @@ async def test_nothing_watched_is_skipped_and_nothing_told_twice_as_new(tmp_path
     tree = TreeOnDisk(tmp_path / "log", FakeLog(origin="log.example/one"))
     receiver, file = Receiver(), tmp_path / "told"
     async with served(receiver.app()) as site:
-        (port,) = await free_ports(1)
+        port = free_port()
         place = place_for(tmp_path / "m", port, tree)
         with place.config.open("a") as config:
             config.write(CONFIG.format(url=f"{site.url}/", script=KEEPS.format(file=file)))

@@ -14,11 +14,11 @@ import pytest
 import trio
 
 from runtime.client import Client, Response
-from runtime.server import open_listener
 from sameview.fsck import check
 from tests.contract.test_log import TRICKS
 from tests.keys import log_key
 from tests.log_nodes import OpenLog, log
+from tests.ports import free_port
 from tests.serving import Answer, RawClient
 from tlog.tiles import format_entries
 from tlog.trust import Trust
@@ -83,7 +83,7 @@ async def fronted(directory: Path, *, upstream: bool) -> AsyncIterator[Fronted]:
     async with log(state, [KEY]) as (opened, ours), Client() as client, trio.open_nursery() as nursery:
         await opened.add(*ENTRIES)
         await opened.publisher.publish()
-        port = await free_port()
+        port = free_port()
         main = configure(front, port, state / "public", urlsplit(ours.url).netloc if upstream else NOBODY)
         command = [program, "-c", str(main), "-p", str(front), "-e", str(front / "error.log")]
         start: Callable[..., Awaitable[subprocess.CompletedProcess[bytes]]] = partial(
@@ -95,12 +95,6 @@ async def fronted(directory: Path, *, upstream: bool) -> AsyncIterator[Fronted]:
             yield Fronted(opened, ours.url, f"http://127.0.0.1:{port}", client)
         finally:
             process.terminate()
-
-
-async def free_port() -> int:
-    async with await open_listener("127.0.0.1:0") as listener:
-        port: int = listener.socket.getsockname()[1]
-        return port
 
 
 async def answering(port: int) -> None:

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from runtime.server import open_listener
 from tests.nodes import witness
+from tests.ports import free_port
 from tests.witness_logs import KEYS, LOGS, PUBLIC, VERIFIERS, signed, submission
 from tlog.add_checkpoint import MAX_REQUEST_BYTES
 from tlog.note import parse_signature_lines
@@ -105,12 +105,6 @@ def configure(directory: Path, port: int, upstream: str) -> Path:
     return main
 
 
-async def free_port() -> int:
-    async with await open_listener("127.0.0.1:0") as listener:
-        port: int = listener.socket.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def behind_nginx(directory: Path) -> AsyncIterator[Front]:
     """A witness with nginx in front of it."""
@@ -122,7 +116,7 @@ async def behind_nginx(directory: Path) -> AsyncIterator[Front]:
     state = directory / "witness"
     state.mkdir()
     async with witness(state, LOGS, KEYS) as ours, trio.open_nursery() as nursery:
-        public = Front(await free_port(), certificate(front))
+        public = Front(free_port(), certificate(front))
         main = configure(front, public.port, urlsplit(ours.url).netloc)
         command = [program, "-c", str(main), "-p", str(front), "-e", str(front / "error.log")]
         start: Callable[..., Awaitable[object]] = partial(

@@ -40,6 +40,7 @@ from monitor.notice import Topic
 from runtime.client import Failure, FetchError, Response
 from runtime.clock import SystemClock
 from runtime.errors import UsageError
+from tests.ports import free_port
 
 SECRET = b"s" * 32
 ORIGIN = "log.example/one"
@@ -247,19 +248,12 @@ class Inbox:
 def mail_server(inbox: Inbox, **options: Any) -> Iterator[Mailbox]:
     controller = Controller(inbox, hostname="127.0.0.1", port=0, **options)
     # The library asks its own port whether it is up before it knows which one it was given.
-    controller.port = _free_port()
+    controller.port = free_port()
     controller.start()
     try:
         yield Mailbox("127.0.0.1", controller.port, Encryption.NONE, "monitor@m.example", "auditor@a.example")
     finally:
         controller.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def parsed(envelope: Envelope) -> email.message.EmailMessage:
@@ -356,7 +350,7 @@ async def test_a_mail_that_the_server_refuses_was_not_delivered(inbox: Inbox, re
 
 
 async def test_a_server_that_is_not_there_has_taken_nothing() -> None:
-    mailbox = Mailbox("127.0.0.1", _free_port(), Encryption.NONE, "monitor@m.example", "auditor@a.example")
+    mailbox = Mailbox("127.0.0.1", free_port(), Encryption.NONE, "monitor@m.example", "auditor@a.example")
     said = f"nothing listens at 127.0.0.1:{mailbox.port}: start the mail server, or correct `host` and `port`"
     with pytest.raises(Undelivered, match=said):
         await send(mailbox, letter())
