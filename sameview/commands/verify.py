@@ -1,32 +1,33 @@
 """``sameview verify``: offline verdicts. Nothing here touches the network, and nothing heavy is imported to start.
 
-Each command reads its files, makes a ``Trust`` of the options, and hands one check to ``_conclude``, which prints the
+Each command reads its files, makes a ``Trust`` of the options, and hands one check to ``conclude``, which prints the
 verdict. What stands in the files is shown only once a trusted key has signed it; errors never repeat any of it.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import click
 
-from runtime.errors import DOES_NOT_HOLD, HOLDS, UsageError
+from runtime.errors import UsageError
 from sameview.commands.inputs import naming, observers_from, read_file, trust_from
-from tlog.errors import ProofError, SignatureError
+from sameview.commands.verdicts import (
+    Facts,
+    Found,
+    checkpoint_facts,
+    checkpoint_words,
+    completeness_facts,
+    conclude,
+    statement_words,
+    view_facts,
+    weight_words,
+)
+from tlog.errors import SignatureError
 from tlog.hashing import leaf_hash
 from tlog.keys import VerifierKey
 from tlog.note import MAX_NOTE_BYTES, Note
-from tlog.policy import printable
-from tlog.text import MAX_INTEGER, encode_base64
+from tlog.text import MAX_INTEGER
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
-from tlog.trust import Judged
-
-if TYPE_CHECKING:
-    from gossip.testimony import Weight
-    from tlog.completeness import JudgedCompleteness
-    from tlog.view import JudgedView
 
 MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
 CLOCK_SKEW = 60  # seconds that a signer's clock may be ahead of ours: one that states more is not recent but wrong
@@ -40,8 +41,6 @@ ORIGIN = click.option("--origin", metavar="ORIGIN", help="The log's origin, wher
 EXPLAIN = click.option("--explain", is_flag=True, help="Say which keys, groups and ages counted.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
-Facts = Mapping[str, str | int | list[str]]
-
 _KINDS = {
     b"c2sp.org/tlog-proof@v1": "proof",
     b"tlog-evidence@v1": "evidence",
@@ -50,8 +49,6 @@ _KINDS = {
     b"tlog-testimony@v1": "testimony",
 }
 _WRONG_ENTRY = "  either the file is not the entry that the proof is of, or the proof was altered"
-_TIMES = frozenset({"as_of", "time"})
-_UNIX_TIME = re.compile(r"(?:\bUnix time|, time) ([0-9]{1,20})(?: to ([0-9]{1,20}))?\b")
 
 
 @click.group()
@@ -91,7 +88,9 @@ def checkpoint(
         judged.require()
         return Found("the checkpoint holds")
 
-    return _conclude(check, _facts(judged), judged.explain() if explain else None, as_json, words=_words(judged))
+    return conclude(
+        check, checkpoint_facts(judged), judged.explain() if explain else None, as_json, words=checkpoint_words(judged)
+    )
 
 
 @verify.command(short_help="Verify that an entry is in a log.")
@@ -123,7 +122,9 @@ def proof(
         return Found(f"the entry is number {parsed.index} of the log", {"index": parsed.index})
 
     explanation = judged.explain() if explain else None
-    return _conclude(check, _facts(judged), explanation, as_json, words=_words(judged), hint=_WRONG_ENTRY)
+    return conclude(
+        check, checkpoint_facts(judged), explanation, as_json, words=checkpoint_words(judged), hint=_WRONG_ENTRY
+    )
 
 
 @verify.command(short_help="Verify that a key contradicted itself.")
@@ -152,7 +153,7 @@ def evidence(
             "accused": accused.format(),
             "origin": conviction.origin,
             "id": conviction.id.hex(),
-            "statements": [_statement(*stated) for stated in conviction.statements],
+            "statements": [statement_words(*stated) for stated in conviction.statements],
             **({"cosigned_both": list(conviction.cosigners)} if conviction.cosigners else {}),
         }
         return Found(f"{type_}: the key {accused.name} contradicted itself: {type_.shows}", facts)
@@ -162,7 +163,7 @@ def evidence(
         for number, note in enumerate(parsed.notes, 1)
         for line in (trust.open(note).explain() if explain else ())
     ]
-    return _conclude(check, {}, explanation if explain else None, as_json)
+    return conclude(check, {}, explanation if explain else None, as_json)
 
 
 @verify.command(short_help="Verify that others see a checkpoint too.")
@@ -191,7 +192,7 @@ def view(file: str, policy: str, max_age: int | None, explain: bool, as_json: bo
         judged.require()
         return Found("the monitors see this checkpoint too")
 
-    return _conclude(check, view_facts(judged), judged.explain() if explain else None, as_json)
+    return conclude(check, view_facts(judged), judged.explain() if explain else None, as_json)
 
 
 @verify.command(short_help="Verify up to when nothing else can have been shown.")
@@ -246,7 +247,7 @@ def completeness(
             raise SignatureError(f"it is {(since or 0) - parsed.time} seconds too old")
         return Found("clients of this policy were shown nothing but this tree before the time, unless more lie")
 
-    return _conclude(check, _completeness_facts(judged), judged.explain() if explain else None, as_json)
+    return conclude(check, completeness_facts(judged), judged.explain() if explain else None, as_json)
 
 
 @verify.command(short_help="Count who says that a log withholds a tree.")
@@ -279,10 +280,10 @@ def testimony(file: str, vkeys: tuple[str, ...], as_json: bool) -> int:
         stated = [open_testimony(note.format(), keys) for note in notes if _names(note, keys)]
         if not stated:
             raise SignatureError("none of the keys stated any of this")
-        weights = [_weight(weight) for weight in weigh_testimony(stated, {key: key.name for key in keys})]
+        weights = [weight_words(weight) for weight in weigh_testimony(stated, {key: key.name for key in keys})]
         return Found("testimony, which is no proof: monitors said that nobody serves this", {"unserved": weights})
 
-    return _conclude(check, {}, None, as_json)
+    return conclude(check, {}, None, as_json)
 
 
 @verify.command(short_help="Verify who says how reliable witnesses are.")
@@ -309,71 +310,7 @@ def scorecard(file: str, vkeys: tuple[str, ...], as_json: bool) -> int:
         raise SignatureError("none of the keys has signed these scorecards")
 
     with naming(file):
-        return _conclude(check, {}, None, as_json)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a check that held has found."""
-
-    verdict: str
-    facts: Facts | None = None
-
-
-def _conclude(
-    check: Callable[[], Found],
-    facts: Facts,
-    explanation: Sequence[str] | None,
-    as_json: bool,
-    *,
-    words: Facts | None = None,
-    hint: str = "",
-) -> int:
-    """Make a check, print how it went, and return the exit code.
-
-    A person is shown the ``words`` instead of the facts of the same names, and the hint below a proof that fails.
-    """
-    hints: tuple[str, ...] = ()
-    try:
-        found, holds = check(), True
-    except (SignatureError, ProofError) as error:
-        found, holds = Found(str(error)), False
-        hints = (hint,) if hint and isinstance(error, ProofError) else ()
-    facts = {**(found.facts or {}), **facts}
-    if as_json:
-        _print_json({"holds": holds, "verdict": found.verdict, **facts}, explanation)
-    else:
-        verdict = f"{'OK' if holds else 'FAILED'}: {found.verdict}"
-        _print_text((verdict, *hints), {**facts, **(words or {})}, explanation or ())
-    return HOLDS if holds else DOES_NOT_HOLD
-
-
-def _print_json(document: Mapping[str, object], explanation: Sequence[str] | None) -> None:
-    import json
-
-    explained = {} if explanation is None else {"explanation": list(explanation)}
-    click.echo(json.dumps({**document, **explained}))
-
-
-def _print_text(verdict: Sequence[str], facts: Facts, explanation: Sequence[str]) -> None:
-    """Print it for a person, with the date beside each Unix time."""
-    from runtime.wording import utc
-
-    lines = list(verdict)
-    for name, value in facts.items():
-        dated = f" ({utc(value * 1000)})" if name in _TIMES and isinstance(value, int) else ""
-        shown = value if isinstance(value, list) else [value]
-        lines += [f"  {name.replace('_', ' ')}: {one}{dated}" for one in shown]
-    for line in (*lines, *(f"  - {sentence}" for sentence in explanation)):
-        click.echo(printable(_UNIX_TIME.sub(_with_date, line)))
-
-
-def _with_date(stated: re.Match[str]) -> str:
-    """Put the date beside a Unix time, or the two of a span."""
-    from runtime.wording import utc
-
-    dates = " to ".join(utc(int(seconds) * 1000) for seconds in stated.groups() if seconds)
-    return f"{stated[0]} ({dates})"
+        return conclude(check, {}, None, as_json)
 
 
 @contextmanager
@@ -389,71 +326,9 @@ def _reading(file: str, raw: bytes, kind: str) -> Iterator[None]:
         raise UsageError(f"{file}: this is for `sameview verify {found}`, not for `sameview verify {kind}`") from None
 
 
-def _facts(judged: Judged) -> Facts:
-    """What a checkpoint says, if anybody who is trusted signed it."""
-    seen = judged.seen
-    if not seen.signatures:
-        return {}
-    return {
-        "origin": seen.origin,
-        "size": seen.size,
-        "root_hash": encode_base64(seen.root_hash).decode(),
-        "signed_by": [signature.key.name for signature in seen.signatures],
-    }
-
-
-def _words(judged: Judged) -> Facts:
-    """The same for a person, who would take two keys of one name for one line twice."""
-    signed_by = [f"{one.key.name} ({one.key.type.name.lower().replace('_', ' ')})" for one in judged.seen.signatures]
-    return {"signed_by": signed_by} if signed_by else {}
-
-
-def view_facts(judged: "JudgedView") -> Facts:
-    """What a view says, if it is one of a checkpoint that the log signed."""
-    if judged.checkpoint is None:
-        return {}
-    head = judged.checkpoint
-    facts: dict[str, str | int | list[str]] = {
-        "origin": head.origin,
-        "size": head.size,
-        "root_hash": encode_base64(head.root_hash).decode(),
-        "agreeing": list(judged.agreeing),
-    }
-    return facts if judged.as_of is None else {**facts, "as_of": judged.as_of}
-
-
-def _completeness_facts(judged: "JudgedCompleteness") -> Facts:
-    """What a certificate says, if the log signed its frontier."""
-    if judged.frontier is None:
-        return {}
-    return {
-        "origin": judged.frontier.origin,
-        "size": judged.frontier.size,
-        "root_hash": encode_base64(judged.frontier.root_hash).decode(),
-        "time": judged.certificate.time,
-        "survives_liars": judged.margin,
-        "heard": list(judged.heard),
-    }
-
-
-def _weight(weight: "Weight") -> str:
-    """What is said of one head, by how many."""
-    root_hash = encode_base64(weight.head.root_hash).decode()
-    count = f"{len(weight.operators)} {'monitor' if len(weight.operators) == 1 else 'monitors'}"
-    when = f"from Unix time {weight.since} to {weight.until}"
-    return (
-        f"{weight.origin} at size {weight.head.size}, root {root_hash}: {count} ({', '.join(weight.operators)}) {when}"
-    )
-
-
 def _names(note: Note, keys: Sequence[VerifierKey]) -> bool:
     """Tell whether one of the keys seems to have signed; who else did is none of our business."""
     return any((line.name, line.key_id) == (key.name, key.id) for line in note.signatures for key in keys)
-
-
-def _statement(size: int, root_hash: bytes, time: int) -> str:
-    stated = f", time {time}" if time else ""
-    return f"size {size}, root {encode_base64(root_hash).decode()}{stated}"
 
 
 def _recent(max_age: int | None) -> tuple[int | None, int]:
