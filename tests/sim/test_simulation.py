@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.gossip_sim import REFERENCE, TIMES, events_row
 from bench.simulation.engine import SECOND, Engine, Streams
 from bench.simulation.memory import remembered
 from bench.simulation.published import POPULATIONS, PUBLISHED, VICTIM_TAKES_PART, detected_by, detected_by_asking
@@ -19,7 +20,7 @@ from bench.simulation.rounds import (
     floods_table,
     rounds_table,
 )
-from bench.simulation.runs import Setting, detection
+from bench.simulation.runs import PATIENCE, Setting, detection
 from bench.simulation.stories import FAULTS, Plot, story
 from bench.simulation.traffic import traffic
 
@@ -118,6 +119,20 @@ def test_evidence_floods_a_graph_in_the_reference_s_hops() -> None:
         and abs(cell["hops_mean"] - cell["reference_hops"]) > 0.5
     ]
     assert (far, len(cells)) == ([], sum(hops is not None for size in (100, 1_000) for hops in REFERENCE_HOPS[size]))
+
+
+@pytest.mark.parametrize("setting", [one for one in REFERENCE if one.pushes], ids=str)
+def test_the_reference_s_model_gives_the_reference_s_times(setting: Setting) -> None:
+    row = events_row(setting, {10: 1_000, 100: 200, 1_000: 40}[setting.monitors])
+    # Of 1,000 monitors the reference has the slowest of 30 runs, which is another figure each time.
+    times = [name for name in TIMES if setting.monitors < 1_000 or name.endswith("p50")]
+    assert [row[name] for name in times if not row[name]["within_tolerance"]] == []  # type: ignore[index]
+
+
+def test_our_pushes_find_a_fork_sooner_than_a_question_for_a_proof_would() -> None:
+    ours = sorted(detection(Setting(10), seed).first or PATIENCE for seed in range(1, 31))
+    asked = events_row(Setting(10), 1_000)["detect_p50"]["seconds"]  # type: ignore[index]
+    assert ours[15] < asked
 
 
 @pytest.mark.parametrize("clients", POPULATIONS)
