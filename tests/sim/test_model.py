@@ -1,10 +1,11 @@
 """All runs of the small federation of ``tests.sim.model``, and that the properties notice a broken rule."""
 
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
 
-from tests.sim.model import NOTHING, Graph, Head, Model, noticed
+from tests.sim.model import HEADS, NOTHING, START, Graph, Head, Model, Monitor, State, agree, noticed, replace_monitor
 
 HONEST = Model(forks=False, views=("A", "A"))
 SPLIT_VIEW = Model()
@@ -75,3 +76,63 @@ def test_without_a_link_a_split_view_stays_unnoticed() -> None:
     escapes = list(Graph.of(Model(linked=False)).escapes())
     assert any({m.branch for m in state.monitors} == {Head(3, "A"), Head(4, "B")} for state in escapes)
     assert all(NOTHING not in {m.branch for m in state.monitors} for state in escapes)
+
+
+# What specs/model/gossip.tla says, name by name, without a signature, a tree or a proof.
+
+
+def settled(b: Head, h: Head) -> bool:
+    return h.size <= b.size and agree(b, h)
+
+
+def contradicts(b: Head, p: frozenset[Head], h: Head, proof: bool) -> bool:
+    by_branch = b != NOTHING and not agree(b, h) and (h.size <= b.size or proof)
+    return by_branch or any(g.size == h.size and g != h for g in p)
+
+
+def judged(m: Monitor, h: Head, proof: bool) -> Monitor:
+    if m.convicted:
+        return m
+    if contradicts(m.branch, m.pending - {h}, h, proof):
+        return Monitor(m.branch, frozenset(), True)
+    return m._replace(pending=m.pending - {h} if settled(m.branch, h) else m.pending | {h})
+
+
+def followed(m: Monitor, h: Head) -> Monitor:
+    if any(g.size <= h.size and not agree(g, h) for g in m.pending):
+        return Monitor(h, frozenset(), True)
+    return Monitor(h, frozenset(g for g in m.pending if g.size > h.size), False)
+
+
+def next_states(state: State, forks: bool, two_views: bool) -> Iterator[State]:
+    signed, (one, other), monitors = state
+    for h in HEADS if forks else HEADS[:3]:
+        if h not in signed and (h.size == 2 or any(g.size == h.size - 1 and agree(g, h) for g in signed)):
+            yield state._replace(signed=signed | {h})
+    for h in signed:
+        for mine, rest in ((one, other), (other, one)):
+            if mine.size <= h.size and agree(mine, h):
+                low, high = sorted((h, rest))
+                yield state._replace(witnesses=(low, high))
+        for i, m in enumerate(monitors):
+            view = "B" if two_views and i == 1 else "A"
+            yield from (replace_monitor(state, i, judged(m, h, proof)) for proof in (False, True))
+            shown = h.branch == view or h.size <= 2
+            if not m.convicted and shown and h.size > m.branch.size and h in (one, other):
+                yield replace_monitor(state, i, followed(m, h))
+    for i, m in enumerate(monitors):
+        peer = monitors[1 - i]
+        if peer.branch != NOTHING:
+            yield replace_monitor(state, i, judged(m, peer.branch, True))
+        yield from (replace_monitor(state, i, judged(m, h, False)) for h in peer.pending)
+        if peer.convicted:
+            yield replace_monitor(state, i, Monitor(m.branch, frozenset(), True))
+
+
+@pytest.mark.parametrize(("model", "two_views"), [(HONEST, False), (SPLIT_VIEW, True), (SHOWN_TO_CLIENTS, False)])
+def test_the_program_takes_the_steps_of_the_written_model_and_no_others(model: Model, two_views: bool) -> None:
+    steps = graph_of(model).steps
+    assert START in steps
+    for state, afters in steps.items():
+        written = {after for after in next_states(state, model.forks, two_views) if after != state}
+        assert written == set(afters)
