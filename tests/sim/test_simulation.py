@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench._events import LONGEST
 from bench.gossip_sim import REFERENCE, TIMES, events_row
 from bench.simulation.engine import SECOND, Engine, Streams
 from bench.simulation.memory import remembered
@@ -151,6 +152,16 @@ def test_a_fork_that_one_of_a_hundred_follows_is_found_out_by_all_of_them() -> N
     found = detection(Setting(100), 1)
     assert found.everybody is not None
     assert found.everybody < 1.5
+
+
+def test_no_monitor_stays_with_a_fork_for_longer_than_the_links_take() -> None:
+    """I3: a push, a question and its answer until somebody convicts, then one hop: all are linked to all."""
+    for seed in range(1, 31):
+        found = detection(Setting(10), seed)
+        assert found.first is not None
+        assert found.everybody is not None
+        assert found.first <= 3 * LONGEST
+        assert found.everybody <= found.first + LONGEST
 
 
 def test_a_fork_is_found_out_by_anti_entropy_alone() -> None:
