@@ -103,9 +103,10 @@ class Target:
         answer = await self.client.fetch("GET", f"{self.operator_url}/metrics", cap=1_000_000, seconds=PATIENCE)
         return answer.body.decode()
 
-    async def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
-        found = re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", await self.exposition(), re.MULTILINE)
+    async def metric(self, name: str, label: str = "") -> float:
+        """The sum of a metric over its labels, or over those series that have this one."""
+        with_label = rf"{{.*{re.escape(label)}.*}}" if label else "(?:{.*})?"
+        found = re.findall(rf"^{re.escape(name)}{with_label} (\S+)$", await self.exposition(), re.MULTILINE)
         return sum(map(float, found))
 
     async def series(self) -> set[str]:
