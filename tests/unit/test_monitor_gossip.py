@@ -218,6 +218,36 @@ async def test_an_opening_of_a_larger_tree_convicts_where_it_differs_from_the_br
         assert found(one) == [EvidenceType.OPENINGS.value]
 
 
+# What the log sees of it.
+
+
+async def test_the_log_is_asked_nothing_about_what_the_branch_decides(tmp_path: Path) -> None:
+    log = grown(600)
+    twin = fork(log, 300, 700)
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        one.internet.asked.clear()
+        await one.monitor.submit(ID, log.sign(500, ()))
+        await one.receive(Head(ID, log.sign(400, ()), 2, None, ()))
+        await one.receive(Head(ID, twin.sign(550, ()), 2, None, ()))
+        await one.sent()
+        assert (found(one), one.internet.asked) == ([EvidenceType.NON_CONSISTENT.value], [])
+
+
+async def test_about_a_larger_head_the_log_is_asked_for_tiles_and_not_for_a_proof(tmp_path: Path) -> None:
+    log = grown(600)
+    shown = FakeLog(log.entries)
+    shown.add(100)
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        one.internet.asked.clear()
+        await one.monitor.submit(ID, shown.sign(700, ()))
+        await one.sent()
+        # Tiles of that tree, which are the same whatever root was signed and whatever it is compared with.
+        assert {path.split("/")[0] for path in one.internet.asked} == {"tile"}
+        assert not any(path.startswith("tile/entries/") for path in one.internet.asked)
+
+
 # Links.
 
 
