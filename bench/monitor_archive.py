@@ -23,9 +23,10 @@ from pathlib import Path
 
 import trio
 
-from monitor.archive import LOG, MINUTE_MS, Archive, Sample, witness_who
+from monitor.archive import LOG, Archive, witness_who
 from monitor.limits import ArchiveLimits
 from monitor.marks import Outcome
+from monitor.samples import MINUTE_MS, Sample
 from monitor.scores import Scores
 from monitor.tables import METADATA
 from runtime.database import open_database
@@ -68,7 +69,7 @@ async def _bytes_a_sample() -> float:
             archive, before = Archive(database, ArchiveLimits()), _size(path)
             for minute in range(60):
                 now_ms = START_MS + minute * MINUTE_MS
-                await archive.sample([_sample(f"log.example/{log}", now_ms) for log in range(LOGS)])
+                await archive.samples.note([_sample(f"log.example/{log}", now_ms) for log in range(LOGS)])
             return (_size(path) - before) / (60 * LOGS)
 
 
@@ -104,7 +105,7 @@ async def _minute(archive: Archive, scores: Scores, notes: list[tuple[str, Signe
         if number % 100 == 0:
             await archive.flush()  # every five seconds a twelfth of them
     await archive.flush()
-    await archive.sample([_sample(f"log.example/{log}", now_ms) for log in range(LOGS)])
+    await archive.samples.note([_sample(f"log.example/{log}", now_ms) for log in range(LOGS)])
     for witness in range(WITNESSES):
         name = f"witness.example/{witness}"
         for log in range(LOGS):

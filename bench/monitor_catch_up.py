@@ -36,9 +36,9 @@ from monitor.__main__ import _init
 from monitor.config import read_settings
 from runtime.client import Client
 from runtime.keyfiles import write_signer_key
-from tests.e2e.monitors import free_ports
 from tests.fakes_log import FakeLog, policy, signer
 from tests.logs_served import Answer, served, whole
+from tests.ports import free_port
 from tests.tree_on_disk import ENTRY_BYTES, TreeOnDisk
 from tlog.compact_range import EMPTY_RANGE
 from tlog.hashing import Hash, TreeHead, leaf_hashes
@@ -100,7 +100,7 @@ def configure(folder: Path, port: int, logs: Mapping[str, FakeLog], poll: float)
 
 async def make(folder: Path, logs: Mapping[str, FakeLog], poll: float = SELDOM_SECONDS) -> Path:
     """Configure a monitor, and let it make its state."""
-    (port,) = await free_ports(1)
+    port = free_port()
     path = configure(folder, port, logs, poll)
     await _init(read_settings(path))
     return path
@@ -128,7 +128,7 @@ async def nginx(folder: Path, root: Path) -> AsyncIterator[str]:
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         raise RuntimeError("nginx is not installed: apt-get install nginx")
-    (port,) = await free_ports(1)
+    port = free_port()
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     (folder / "nginx.conf").write_text(

@@ -37,9 +37,9 @@ from runtime.client import Client
 from runtime.clock import SystemClock
 from runtime.keyfiles import write_signer_key
 from runtime.server import open_listener, serve, url_of
-from tests.e2e.monitors import free_ports
 from tests.fakes_log import FakeLog, policy, signer
 from tests.keys import cosign
+from tests.ports import free_port
 from tlog.keys import KeyType, SignerKey
 
 LOGS = 100
@@ -122,7 +122,7 @@ async def measure(rounds: int) -> dict[str, object]:
     listener = await open_listener("127.0.0.1:0")
     drain = trio.Event()
     with tempfile.TemporaryDirectory() as folder:
-        (port,) = await free_ports(1)
+        port = free_port()
         path = config(Path(folder), port, url_of(listener), logs)
         await _init(read_settings(path))
         app = Starlette(routes=[Route("/{name}/{path:path}", answer)])

@@ -35,8 +35,8 @@ from runtime.client import Client
 from runtime.clock import SystemClock
 from runtime.keyfiles import write_signer_key
 from runtime.server import open_listener, serve, url_of
-from tests.e2e.monitors import free_ports
 from tests.fakes_log import FakeLog, policy, signer
+from tests.ports import free_port
 from tlog.keys import KeyType
 from tlog.note import Note
 
@@ -109,7 +109,7 @@ async def measure(logs: int, seconds: float) -> Mapping[str, object]:
     listener = await open_listener("127.0.0.1:0")
     drain = trio.Event()
     with tempfile.TemporaryDirectory() as folder:
-        (port,) = await free_ports(1)
+        port = free_port()
         path = configure(Path(folder), port, url_of(listener), world)
         await _init(read_settings(path))
         routes = [Route("/{witness:str}/{hash:str}/checkpoint", world.witness), Route("/{name}/{path:path}", world.log)]

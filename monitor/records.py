@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from monitor.archive import MINUTE_MS, Archive, Sighting
+from monitor.archive import Archive, Sighting
 from monitor.config import MonitorSettings
 from monitor.doors import OPEN
+from monitor.samples import MINUTE_MS
 from monitor.scores import Scores
 from monitor.testify import sign_document
 from runtime.clock import Clock

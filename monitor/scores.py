@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import BigInteger, Column, LargeBinary, String, Table, and_, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.archive import DAY_MS, HOUR_MS
 from monitor.marks import Outcome
+from monitor.samples import DAY_MS, HOUR_MS
 from monitor.tables import METADATA
 from runtime.database import Database
 from tlog.scorecard import merged, percentile, rounded

@@ -35,12 +35,13 @@ from monitor.alarms.kinds import (
     WATERMARK_STALE,
     WITNESS_LAG,
 )
-from monitor.archive import DAY_MS, LOG, MINUTE_MS, Archive, Sample
+from monitor.archive import LOG, Archive
 from monitor.company import Company
 from monitor.config import MonitorSettings, WatchedLog
 from monitor.lookout import Lookout
 from monitor.marks import Mark
 from monitor.node import Monitor
+from monitor.samples import DAY_MS, MINUTE_MS, Sample
 from monitor.scores import Scores
 from runtime.clock import Clock
 
@@ -104,7 +105,7 @@ class Sentry:
     async def begin(self) -> None:
         """Take up the alarms that are open, and end those about what is not configured any more."""
         for watched in self.settings.logs:
-            newest = await self.archive.newest_sample(watched.log.origin)
+            newest = await self.archive.samples.newest(watched.log.origin)
             if newest is not None:
                 self._bases[watched.log.origin] = _Base(newest.size, (newest.confirmed_ms or newest.at_ms) // 1000)
         possible = set(_possible(self.settings))
@@ -195,7 +196,7 @@ class Sentry:
         self._learned_ms = now_ms
         for watched in self.settings.logs:
             origin = watched.log.origin
-            ends = [] if watched.growth else await self.archive.ends(origin, now_ms - GROWTH_DAYS * DAY_MS)
+            ends = [] if watched.growth else await self.archive.samples.ends(origin, now_ms - GROWTH_DAYS * DAY_MS)
             if len(ends) == 2 and ends[1].at_ms - ends[0].at_ms >= LEAST_GROWTH_MS and ends[0].size:
                 grown = ends[1].size - ends[0].size
                 self._a_day[origin] = max(grown * DAY_MS / (ends[1].at_ms - ends[0].at_ms), 1.0)
@@ -203,7 +204,7 @@ class Sentry:
     # What is written down.
 
     async def _each_minute(self, now_ms: int, witnesses: Sequence[WitnessFacts]) -> None:
-        await self.archive.sample([self._sample(watched, now_ms) for watched in self.settings.logs])
+        await self.archive.samples.note([self._sample(watched, now_ms) for watched in self.settings.logs])
         for witness in witnesses:
             for seconds in witness.behind.values():
                 self.scores.behind(witness.name, seconds, now_ms)

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import leather
 
-from monitor.archive import Sample
+from monitor.samples import Sample
 
 WIDTH, HEIGHT = 400, 210
 POINTS = 240  # more than that the eye does not tell apart at this width

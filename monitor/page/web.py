@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from monitor.archive import DAY_MS, MINUTE_MS, Sample
 from monitor.page.overview import Overviews, Watching
 from monitor.page.plots import POINTS, Plot, draw
 from monitor.page.render import PAGES, render, render_log
+from monitor.samples import DAY_MS, MINUTE_MS, Sample
 from monitor.views import Views
 from runtime.clock import Clock
 from runtime.http import refusal
@@ -177,7 +177,7 @@ class Reading:
     async def _find_samples(self, origin: bytes) -> list[Sample]:
         name = self._views.monitor.sites[origin].log.origin
         since_ms = (self._clock.now_ms() - DAY_MS) // MINUTE_MS * MINUTE_MS
-        return await self._views.monitor.shown.archive.samples(name, since_ms, POINTS)
+        return await self._views.monitor.shown.archive.samples.since(name, since_ms, POINTS)
 
     async def _make_plot(self, which: tuple[bytes, Plot]) -> Rendered:
         origin, plot = which

@@ -20,8 +20,7 @@ from urllib.request import Request, urlopen
 import trio
 from typing_extensions import override
 
-from monitor.archive import Archive, Sample
-from monitor.limits import ArchiveLimits
+from monitor.samples import Sample, Samples
 from monitor.tables import METADATA
 from runtime.database import open_database
 from runtime.keyfiles import write_signer_key
@@ -146,7 +145,7 @@ def past(folder: Path, samples: Sequence[Sample]) -> None:
 
     async def write() -> None:
         async with open_database(folder / "data" / "monitor.sqlite", METADATA) as database:
-            await Archive(database, ArchiveLimits()).sample(samples)
+            await Samples(database).note(samples)
 
     trio.run(write)
 

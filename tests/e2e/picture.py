@@ -11,9 +11,9 @@ from math import sin
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor.archive import MINUTE_MS, Sample
 from monitor.page.plots import Plot, draw
 from monitor.page.render import PAGES, render
+from monitor.samples import MINUTE_MS, Sample
 from tests.e2e.browser import MISSING, browser
 from tests.overviews import NOW_MS, trouble
 from tests.repo.checkout import ROOT

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from monitor.archive import MINUTE_MS, Sample
+from monitor.samples import MINUTE_MS, Sample
 from tests.e2e.browser import MISSING, PATIENCE, Process, browser, configure, past, running, serving
 from tests.fakes_log import WITNESSES, FakeLog, policy, signer
 from tlog.hashing import leaf_hashes

@@ -6,20 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.archive import (
-    CLIENT,
-    DAY_MS,
-    HOUR_MS,
-    LOG,
-    MAX_KNOWN,
-    MINUTE_MS,
-    VANTAGE,
-    Archive,
-    Sample,
-    peer_who,
-    witness_who,
-)
+from monitor.archive import CLIENT, LOG, MAX_KNOWN, VANTAGE, Archive, peer_who, witness_who
 from monitor.limits import ArchiveLimits
+from monitor.samples import DAY_MS, HOUR_MS, MINUTE_MS, Sample
 from monitor.tables import METADATA
 from runtime.database import open_database
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
@@ -269,25 +258,25 @@ def sample(minute: int, size: int = 1, confirmed_ms: int | None = None) -> Sampl
 
 async def test_samples_are_spread_evenly(tmp_path: Path) -> None:
     async with archive(tmp_path) as one:
-        await one.sample([sample(minute, minute) for minute in range(600)])
-        found = await one.samples(ORIGIN, sample(0).at_ms, 10)
+        await one.samples.note([sample(minute, minute) for minute in range(600)])
+        found = await one.samples.since(ORIGIN, sample(0).at_ms, 10)
         assert [one.size for one in found] == list(range(59, 600, 60))
-        assert len(await one.samples(ORIGIN, sample(590).at_ms, 100)) == 10
-        assert await one.samples(ORIGIN, sample(600).at_ms, 100) == []
+        assert len(await one.samples.since(ORIGIN, sample(590).at_ms, 100)) == 10
+        assert await one.samples.since(ORIGIN, sample(600).at_ms, 100) == []
 
 
 async def test_a_minute_is_written_once(tmp_path: Path) -> None:
     async with archive(tmp_path) as one:
-        await one.sample([sample(0, 1)])
-        await one.sample([sample(0, 2)])
-        assert [found.size for found in await one.samples(ORIGIN, 0, 5)] == [1]
+        await one.samples.note([sample(0, 1)])
+        await one.samples.note([sample(0, 2)])
+        assert [found.size for found in await one.samples.since(ORIGIN, 0, 5)] == [1]
 
 
 async def test_of_old_samples_one_an_hour_is_kept(tmp_path: Path) -> None:
     async with archive(tmp_path, ArchiveLimits(minutes_days=1)) as one:
-        await one.sample([sample(minute) for minute in range(5, 300)])
+        await one.samples.note([sample(minute) for minute in range(5, 300)])
         await one.prune(sample(180).at_ms + DAY_MS)
-        kept = [found.at_ms for found in await one.samples(ORIGIN, 0, 100_000_000)]
+        kept = [found.at_ms for found in await one.samples.since(ORIGIN, 0, 100_000_000)]
         assert kept == [sample(minute).at_ms for minute in (5, 60, 120, *range(180, 300))]
 
 

@@ -24,7 +24,6 @@ from gossip.core import Branch, Log
 from gossip.messages import TestimonyNote as Heard
 from monitor.__main__ import _init
 from monitor.app import monitor_app, reading_routes
-from monitor.archive import MINUTE_MS, Sample
 from monitor.config import NamedPeer, WatchedLog
 from monitor.marks import WitnessSight
 from monitor.matching import Findings, ListedMatch
@@ -33,6 +32,7 @@ from monitor.page.overview import LOGS_ON_A_PAGE, Overviews, _parties, _witness,
 from monitor.page.plots import Plot, draw
 from monitor.page.render import MAX_COLUMNS, MAX_PLOTTED, render
 from monitor.page.web import Fresh, Reading
+from monitor.samples import MINUTE_MS, Sample
 from monitor.tables import StoredEvidence
 from monitor.testify import sign_testimony
 from monitor.views import Views

@@ -11,9 +11,10 @@ from starlette.applications import Starlette
 from trio.testing import MockClock
 
 from monitor.alarms.kinds import KINDS
-from monitor.archive import CLIENT, DAY_MS, HOUR_MS
+from monitor.archive import CLIENT
 from monitor.marks import Outcome
 from monitor.records import AT_ONCE, Records
+from monitor.samples import DAY_MS, HOUR_MS
 from monitor.scores import Scores
 from monitor.tables import METADATA
 from runtime.database import open_database

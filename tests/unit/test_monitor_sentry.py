@@ -15,11 +15,12 @@ from typing_extensions import override
 from gossip.messages import PENDING, VERIFIED, Digest, DigestEntry, Head, Summary
 from monitor.__main__ import Parts, World, _init, open_parts
 from monitor.alarms.core import Key
-from monitor.archive import DAY_MS, HOUR_MS, LOG, MINUTE_MS, VANTAGE, Sample, peer_who, witness_who
+from monitor.archive import LOG, VANTAGE, peer_who, witness_who
 from monitor.config import MonitorSettings, NamedWitness, Vantage
 from monitor.look import look
 from monitor.outbox import Topic, after
 from monitor.records import Records
+from monitor.samples import DAY_MS, HOUR_MS, MINUTE_MS, Sample
 from runtime.client import Failure, FetchError, Response
 from tests.fakes import FakeClock
 from tests.fakes_log import WITNESSES, FakeLog
@@ -265,7 +266,7 @@ async def test_what_is_usual_is_learned_where_nobody_says_it(tmp_path: Path, moc
         start_ms = clock.now_ms() - clock.now_ms() % MINUTE_MS - DAY_MS
         for hour in range(25):
             at_ms = start_ms + hour * HOUR_MS
-            await archive.sample([Sample(ORIGIN, at_ms, 1760 + 10 * hour, 0, None, None, at_ms, 0, 0)])
+            await archive.samples.note([Sample(ORIGIN, at_ms, 1760 + 10 * hour, 0, None, None, at_ms, 0, 0)])
         await post.poll()
     async with watching(chosen, log, mock_clock, clock, new=False) as post:
         assert post.parts.sentry._a_day == {ORIGIN: 240.0}
@@ -515,7 +516,7 @@ async def test_each_minute_is_sampled_and_every_witness_has_its_history(tmp_path
             post.cosign(*WITNESSES)
             await post.watch(30)
         archive = post.parts.sentry.archive
-        samples = await archive.samples(ORIGIN, 0, 10**9)
+        samples = await archive.samples.since(ORIGIN, 0, 10**9)
         assert [one.at_ms % MINUTE_MS for one in samples] == [0] * len(samples)
         assert [(one.size, one.shown, one.margin) for one in samples][1:] == [(5, 5, 1)] * (len(samples) - 1)
         assert 5 <= len(samples) <= 6
