@@ -89,6 +89,7 @@ class Vector:
     about: str
     data: bytes
     in_reply_to: bytes | None = None
+    after: str | None = None
 
     def result(self) -> dict[str, object]:
         """Read the bytes with this project's own code."""
@@ -102,6 +103,8 @@ class Vector:
     def record(self) -> dict[str, object]:
         """What stands in the index."""
         asked = {} if self.part != "envelope" else {"in_reply_to": plain(self.in_reply_to)}
+        if self.after is not None:
+            asked["after"] = self.after
         return {
             "name": self.name,
             "part": self.part,
@@ -120,8 +123,11 @@ def plain(value: Value) -> object:
 
 
 def _read_envelope(vector: Vector) -> object:
-    keys = {IDS["a"]: A.verifier_key}
-    read = open_envelope(vector.data, keys, IDS["b"], NOW_MS, SeenNonces(), in_reply_to=vector.in_reply_to)
+    keys, seen = {IDS["a"]: A.verifier_key}, SeenNonces()
+    if vector.after is not None:
+        (before,) = (one for one in _envelopes() if one.name == vector.after)
+        open_envelope(before.data, keys, IDS["b"], NOW_MS, seen, in_reply_to=before.in_reply_to)
+    read = open_envelope(vector.data, keys, IDS["b"], NOW_MS, seen, in_reply_to=vector.in_reply_to)
     fields = (1, read.sender, read.recipient, read.time_ms, read.nonce, read.in_reply_to, read.messages)
     return plain(fields)
 
@@ -257,6 +263,9 @@ def _wrong_messages() -> Iterator[Vector]:
         ("marks-0", "no buckets", [21, 5, b"", [], False]),
         ("marks-3", "24 buckets, which is no power of two", [21, 5, bytes(3), [], False]),
         ("testimony-4097", "a testimony that is too large", [16, bytes(4097)]),
+        ("consistency-65", "a proof of 65 hashes", [7, LOG_ID, 8, 12, ROOTS[1], ROOTS[0], [ROOTS[1]] * 65]),
+        ("have-evidence-65", "65 pieces of evidence", [10, [[2, LOG_ID, ROOTS[0], ROOTS[2]]] * 65]),
+        ("entry-of-three", "an entry without flags", [3, 3, 5, [[LOG_ID, 12, ROOTS[0]]], False]),
     )
     for name, about, value in wrong:
         yield Vector(f"message-{name}", "message", about, pack(value))
@@ -271,6 +280,9 @@ def _wrong_messages() -> Iterator[Vector]:
         ("trailing", "a byte behind the end", raw + b"\x00"),
         ("cut-off", "the last byte is missing", raw[:-1]),
         ("deep", "seven arrays deep", pack([17, [[[[[[]]]]]]])),
+        ("array-4097", "an array of 4097 elements", b"\x92\x11\xdc\x10\x01" + b"\xc0" * 4097),
+        ("text-256", "a text of 256 bytes", b"\x92\x11\xda\x01\x00" + b"t" * 256),
+        ("text-not-utf-8", "a text that is not UTF-8", b"\x92\x11\xa1\xe9"),
     ):
         yield Vector(f"encoding-{name}", "message", about, data)
 
@@ -326,6 +338,9 @@ def _wrong_envelopes() -> Iterator[Vector]:
     )
     for name, about, data, asked in wrong:
         yield Vector(f"envelope-{name}", "envelope", about, data, asked)
+    yield Vector("envelope-replayed", "envelope", "the same once more", good, None, "request")
+    again = _sealed(messages=())
+    yield Vector("envelope-nonce-used", "envelope", "another one with a nonce that was used", again, None, "request")
 
 
 def _sealed(**changes: object) -> bytes:
@@ -395,7 +410,7 @@ ABOUT = (
     "first seven fields, of a message the message, of an ignored one its type, of a testimony its fields and the "
     "signer's vkey, of a file its notes. With an 'error' they are not: 'format' they are malformed, or not for this "
     "time and this exchange, 'signature' they are not signed by whom they have to be. 'in_reply_to' is the nonce of "
-    "the request that b is waiting for an answer to, null where b is asked."
+    "the request that b is waiting for an answer to, null where b is asked; 'after' names an envelope that b has taken."
 )
 
 
