@@ -6,6 +6,7 @@ BIN := .venv/bin
 SETUP := .venv/.setup
 PACKAGES := tlog runtime gossip logserver witness monitor sameview
 FUZZ_SECONDS ?= 60
+WORKERS ?= auto# processes that test, at most four; 0: none but the first, which a debugger can stop
 
 .PHONY: help setup heavy demo test lint contracts format bench fuzz lock clean
 
@@ -28,7 +29,7 @@ demo: setup ## run a federation here, let the log lie, and verify the evidence
 	@$(BIN)/sameview demo $(ARGS)
 
 test: setup ## run the tests; ARGS go to pytest
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## what must hold of the source: format, ruff, mypy, layers
 	@$(BIN)/ruff format --check .
