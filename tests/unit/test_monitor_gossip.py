@@ -9,9 +9,10 @@ import pytest
 import trio
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from trio.testing import MockClock
 
 from gossip import core, envelope, messages, testimony
-from gossip.core import Ignored, OpeningShown, Remember, Rules, Settle, Weigh, begin
+from gossip.core import Ignored, Member, OpeningShown, Remember, Rules, Settle, Weigh, begin, choose_links
 from gossip.core.state import MAX_TESTIMONY_OF_ONE
 from gossip.envelope import Envelope, peer_id, seal
 from gossip.messages import VERIFIED, GetHeads, Head
@@ -249,6 +250,24 @@ async def test_about_a_larger_head_the_log_is_asked_for_tiles_and_not_for_a_proo
 
 
 # Links.
+
+
+async def test_other_peers_are_dialled_on_another_day(autojump_clock: MockClock) -> None:
+    peers = [Peer(signer(f"p{number}.example").verifier_key, f"http://p{number}") for number in range(40)]
+    ids = tuple(peer.id for peer in peers)
+    state = replace(begin(Rules({}, ids, ids), 1, 0), exchange_ms=10**12)  # nothing is said meanwhile
+    gossip = Gossip(state, ME, peers, RecordingHost(), Network().post, TrioClock(), links=5)
+    members = [Member(id_, "") for id_ in ids]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gossip.run)
+        found = []
+        for day in range(3):
+            await trio.sleep_until(day * 86_400 + 60)
+            found.append(gossip.state.outbound)
+        nursery.cancel_scope.cancel()
+    me = peer_id(ME.verifier_key)
+    assert found == [choose_links(me, members, day, 5) for day in range(3)]
+    assert len(set(found)) == 3
 
 
 async def test_of_many_peers_a_few_are_dialled_and_chosen_when_the_monitor_runs() -> None:
