@@ -1,0 +1,3 @@
+module sameview.test/gossip
+
+go 1.19
