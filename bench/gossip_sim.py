@@ -25,6 +25,7 @@ from typing import TypeVar
 
 from bench._events import NEVER, fork_found
 from bench.simulation.invariants import verified_elsewhere
+from bench.simulation.lies import LIES
 from bench.simulation.memory import remembered
 from bench.simulation.published import comparison
 from bench.simulation.rounds import SIZES, floods_table, percentile, rounds_table
@@ -236,10 +237,12 @@ def _story(monitors: int, seed: int) -> Ending | str:
 
 
 def _elsewhere(runs: int) -> int:
-    """I2, for whatever was kept in some stories."""
+    """I2, for whatever was kept in some stories, of one lie after the other."""
     policy = SimLog("log.example/story").policy
+    lies = [name for name, lie in LIES.items() if lie.convicted]
+    plots = [Plot(lies[run % len(lies)]) for run in range(runs)]
     with remembered():
-        held = [one for seed in range(runs) for one in story(Plot("double-cosigner"), seed).evidence]
+        held = [one for seed, plot in enumerate(plots) for one in story(plot, seed).evidence]
     return verified_elsewhere([(one, policy) for one in held])
 
 

@@ -24,6 +24,7 @@ from bench.simulation.world import EPOCH, SimLog
 from gossip.core.state import MAX_CONTACTS, Contact
 from gossip.messages import GetHeads
 from tlog.advance import Statement
+from tlog.evidence import EvidenceType
 from tlog.hashing import Hash
 from tlog.signed_checkpoint import open_checkpoint
 
@@ -80,9 +81,19 @@ def test_random_stories_end_well(seed: int) -> None:
     assert story(random_plot(seed, 8), seed).checks > 0
 
 
-def test_kept_evidence_verifies_in_another_process() -> None:
-    held = story(Plot("double-cosigner"), 1).evidence
-    assert verified_elsewhere([(one, SimLog("log.example/story").policy) for one in held]) >= 1
+def test_kept_evidence_of_every_type_verifies_in_another_process() -> None:
+    policy = SimLog("log.example/story").policy
+    kept = (held for lie in LIES for held in story(Plot(lie), 1).evidence)
+    by_type = {held.conviction.type: held for held in kept}
+    assert verified_elsewhere([(held, policy) for held in by_type.values()]) == len(by_type)
+    assert set(by_type) >= {
+        EvidenceType.SAME_SIZE,
+        EvidenceType.OPENINGS,
+        EvidenceType.NON_CONSISTENT,
+        EvidenceType.COSIGNER_ROLLBACK,
+        EvidenceType.COSIGNER_NON_CONSISTENT,
+        EvidenceType.QUORUM_SPLIT,
+    }
 
 
 def test_watermarks_claim_nothing_wrong_unless_more_witnesses_lie_than_they_allow_for() -> None:
