@@ -15,6 +15,8 @@ from monitor.node import Monitor
 from monitor.stage import Outage
 from runtime.client import Client, FetchError
 
+BUSY = 503  # what the peer itself says, too, when there is too much at once
+
 
 async def watch(
     monitor: Monitor,
@@ -52,12 +54,14 @@ async def tell_outage(alarms: Alarms, outage: Outage | None) -> None:
 
 
 async def post(client: Client, url: str, body: bytes, seconds: float) -> Reply:
-    """Post an envelope: the ``Post`` of the gossip shell."""
+    """Post an envelope: the ``Post`` of the gossip shell. Whoever answers for a peer that is down is not the peer."""
     headers = {"content-type": ENVELOPE_TYPE}
     try:
         response = await client.fetch("POST", url, body=body, headers=headers, cap=MAX_ENVELOPE_BYTES, seconds=seconds)
     except FetchError as error:
         raise Unreachable(str(error)) from None
+    if response.status >= 500 and response.status != BUSY:
+        raise Unreachable(f"the answer is {response.status}")
     return Reply(response.status, response.body, _seconds(response.headers.get("retry-after", "")))
 
 
