@@ -8,14 +8,31 @@ from typing import Any
 
 import pytest
 
-from gossip.messages import MAX_DIGEST, MAX_HAVE, MAX_HEADS, MAX_SIGNATURE_LINES
+from gossip import canonical, envelope
+from gossip.budget import BURST_BYTES, BYTES_PER_SECOND
+from gossip.core import FULL_MESH, LINKS, budget, reconcile, state
+from gossip.core.links import ANCHORS
+from gossip.limits import MAX_OUTSTANDING
+from gossip.messages import (
+    MAX_DIGEST,
+    MAX_GET_EVIDENCE,
+    MAX_HAVE,
+    MAX_HEADS,
+    MAX_PROOF,
+    MAX_SIGNATURE_LINES,
+    MAX_TESTIMONY_BYTES,
+    MAX_TILE_BYTES,
+)
 from gossip.outbox import MAX_WAITING_EVIDENCE, MAX_WAITING_MESSAGES
+from gossip.shell import MAX_WAIT_SECONDS
+from monitor.store import MAX_UNSETTLED
 from specs.vectors.make_gossip import FOLDER, MESSAGES, ORIGIN, text, vectors
 from tests.fakes_log import signer
 from tlog.keys import VerifierKey
 
 INDEX: dict[str, Any] = json.loads((FOLDER / "vectors.json").read_text())
 CASES: list[dict[str, Any]] = INDEX["vectors"]
+THREE, ONCE = {3: "three"}, {1000: "once"}
 SPECIFICATION = (Path(__file__).parents[2] / "specs" / "gossip.md").read_text()
 
 
@@ -103,15 +120,54 @@ def test_the_specification_shows_the_bytes_of_an_envelope_a_testimony_and_every_
 
 
 def test_the_specification_names_the_limits_of_the_code() -> None:
+    checks = budget.checks(1)
     for limit in (
         f"| 3 | DIGEST | since or nil, cursor, [[origin, size, root, flags]…] ≤ {MAX_DIGEST}, more |",
         f"| 4 | GET_HEADS | [origin…] ≤ {MAX_HEADS} |",
+        f"base or nil, [hash…] ≤ {MAX_PROOF} |",
+        f"| 9 | TILE | origin, level, index, data ≤ {MAX_TILE_BYTES} |",
         f"| 10 | HAVE_EVIDENCE | [[class, origin, accused, id]…] ≤ {MAX_HAVE} |",
+        f"| 11 | GET_EVIDENCE | [id…] ≤ {MAX_GET_EVIDENCE} |",
+        f"| 16 | TESTIMONY | note ≤ {MAX_TESTIMONY_BYTES} |",
         f"with at most {MAX_SIGNATURE_LINES} signature lines",
         f"[[origin, size, root, flags]…] ≤ {MAX_DIGEST}, answer |",
+        f"at most {canonical.MAX_ARRAY} elements an array, {canonical.MAX_TEXT} bytes a str",
+        f"{canonical.MAX_DEPTH} arrays deep, {canonical.MAX_VALUES:,} values altogether",
+        f"is longer than 1 MiB ({envelope.MAX_ENVELOPE_BYTES:,} bytes)",
+        f"a time more than {envelope.MAX_CLOCK_DISTANCE_MS // 1000} seconds from its own",
+        f"used within {envelope.NONCE_MEMORY_MS // 1000} seconds",
+        f"`?wait=S`, 0 ≤ S ≤ {MAX_WAIT_SECONDS:g}",
+        f"Up to {FULL_MESH} peers that can be dialled all are",
+        f"dials k = {LINKS}: up to {THREE[ANCHORS]} anchors",
+        f"though at least {state.HELD_OPEN_MS // 1000} seconds",
+        f"at most {ONCE[state.PUSH_INTERVAL_MS]} a second for each log",
+        f"EVIDENCE to up to {state.EAGER_LINKS} links",
+        f"the bundle has at most {state.ANNOUNCED_BYTES} bytes",
+        f"in every {state.FLAT_EVERY}th SUMMARY",
+        f"Of one log at most {reconcile.MAX_HELD} entries are looked at, and at most {MAX_HEADS} logs",
+        f"| pending heads a log, asked about at a time | {state.MAX_PENDING}, the smallest |",
+        f"| unexplained heads a log, remembered | {MAX_UNSETTLED} |",
+        f"in one envelope | {state.MAX_HEADS_AT_ONCE}; in a digest {reconcile.MAX_HELD} |",
+        f"| envelopes of one peer worked on at a time | 1, and {MAX_OUTSTANDING} requests open |",
+        f"| evidence for each origin, key and class | {state.MAX_EVIDENCE}; ",
+        f"| links that one bundle is sent to unasked | {state.EAGER_LINKS} |",
+        f"| announced evidence asked for at a time | {state.MAX_OFFERS} pieces of one peer",
+        f"| bundles whose bytes are remembered | {state.MAX_JUDGED} |",
         f"| messages waiting for one peer | {MAX_WAITING_MESSAGES}, and {MAX_WAITING_EVIDENCE} of evidence |",
+        f"| nonces remembered for one peer | {envelope.MAX_NONCES_PER_SENDER:,} |",
+        f"| repeated requests about one head | one in {state.RETRY_MS // 1000} seconds |",
+        f"twice as long each time, up to {state.LAST_TILE_MS // 1000} |",
+        f"| after {state.FRUITLESS_MS // 1000} seconds from the second time on",
+        f"| testimony | {state.MAX_TESTIMONY} a log, {state.MAX_TESTIMONY_OF_ONE} of one peer |",
+        f"are remembered | {state.MAX_CONTACTS}, those heard of last",
+        f"| {checks.per_second}, or 5 for each log followed if that is more | {checks.burst}, or 40 for each log |",
+        f"GET_EVIDENCE | {budget.REQUESTS.per_second} | {budget.REQUESTS.burst} |",
+        f"| evidence bundles to verify | {budget.EVIDENCE.per_second} | {budget.EVIDENCE.burst} |",
+        f"| bytes received | {BYTES_PER_SECOND:,} | {BURST_BYTES // 1024**2} MiB |",
+        f"costs {state.LOOK_COST} more",
     ):
-        assert limit in SPECIFICATION
+        assert limit in " ".join(SPECIFICATION.split())
+    assert budget.checks(100) == budget.Rate(5 * 100, 40 * 100)
 
 
 def test_the_hash_of_a_bucket_can_be_made_of_the_bytes_of_the_other_messages() -> None:
