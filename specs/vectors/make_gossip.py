@@ -219,11 +219,22 @@ def _messages() -> Iterator[Vector]:
         ("digest-convicted", "a branch whose log is convicted", _digest(VERIFIED | CONVICTED)),
         ("part-answer", "an answer that leaves out what was listed", Part(0, b"\x84", ENTRIES[1:], True)),
         ("get-heads-limit", "as many logs as can be asked for", GetHeads((LOG_ID,) * 256)),
+        ("get-heads-none", "no log is asked for", GetHeads(())),
     )
-    for name, about, message in more:
+    senseless: tuple[tuple[str, str, Known], ...] = (
+        ("epoch-0", "an epoch that no run has", Summary(0, 1, ROOTS[1], ROOTS[2], 0, 0, 0)),
+        ("flags-255", "flags that nobody knows", _digest(255)),
+        ("class-255", "evidence of a class that nobody knows", HaveEvidence((HeldEvidence(255, *[LOG_ID] * 3),))),
+        ("sizes", "a proof from the larger to the smaller", GetConsistency(LOG_ID, 12, 8)),
+        ("proof", "a proof from no size", Head(LOG_ID, HEAD_NOTE, PENDING, None, (ROOTS[1],))),
+        ("tile", "a tile that ends amid a hash", TileData(LOG_ID, 0, 0, bytes(33))),
+    )
+    for name, about, message in (*more, *((f"senseless-{name}", *rest) for name, *rest in senseless)):
         yield Vector(name, "message", about, pack(format_message(message)))
     yield Vector("unknown-type", "message", "a type of a later version is ignored", pack([17, b"later", None]))
     yield Vector("removed-type", "message", "a type that no version has is ignored", pack([13]))
+    values: list[Value] = [-1, -(2**63), 2**64 - 1, "t\u00e9xt", [[[[[]]]]]]
+    yield Vector("unknown-values", "message", "integers, text and depth that no known type has", pack(values))
 
 
 def _digest(flags: int) -> Digest:
@@ -265,6 +276,7 @@ def _wrong_messages() -> Iterator[Vector]:
         ("testimony-4097", "a testimony that is too large", [16, bytes(4097)]),
         ("consistency-65", "a proof of 65 hashes", [7, LOG_ID, 8, 12, ROOTS[1], ROOTS[0], [ROOTS[1]] * 65]),
         ("have-evidence-65", "65 pieces of evidence", [10, [[2, LOG_ID, ROOTS[0], ROOTS[2]]] * 65]),
+        ("class-256", "a class beyond a byte", [12, 256, b""]),
         ("entry-of-three", "an entry without flags", [3, 3, 5, [[LOG_ID, 12, ROOTS[0]]], False]),
     )
     for name, about, value in wrong:
@@ -320,7 +332,8 @@ def _wrong_envelopes() -> Iterator[Vector]:
         ("too-late", "two minutes and a millisecond old", _sealed(time_ms=NOW_MS - MAX_CLOCK_DISTANCE_MS - 1), None),
         ("too-early", "two minutes and a millisecond ahead", _sealed(time_ms=NOW_MS + MAX_CLOCK_DISTANCE_MS + 1), None),
         ("another-recipient", "for somebody else", _sealed(recipient=IDS["stranger"]), None),
-        ("stranger", "from somebody who is no peer", seal(replace(ENVELOPE, sender=IDS["stranger"]), STRANGER), None),
+        ("stranger", "from somebody who is no peer", _between("stranger", "b"), None),
+        ("stranger-elsewhere", "from no peer, and for somebody else", _between("stranger", "stranger"), None),
         ("another-s-name", "in the name of a peer", seal(ENVELOPE, STRANGER), None),
         ("signature-flipped", "one bit of the signature differs", good[:-1] + flipped, None),
         ("message-flipped", "one bit of a message differs", _flip(good, good.index(LOG_ID)), None),
@@ -341,6 +354,10 @@ def _wrong_envelopes() -> Iterator[Vector]:
     yield Vector("envelope-replayed", "envelope", "the same once more", good, None, "request")
     again = _sealed(messages=())
     yield Vector("envelope-nonce-used", "envelope", "another one with a nonce that was used", again, None, "request")
+
+
+def _between(sender: str, recipient: str) -> bytes:
+    return seal(replace(ENVELOPE, sender=IDS[sender], recipient=IDS[recipient]), STRANGER)
 
 
 def _sealed(**changes: object) -> bytes:
@@ -407,10 +424,11 @@ def _testimonies() -> Iterator[Vector]:
 ABOUT = (
     "Vectors of specs/gossip.md, read by monitor b at the time now_ms; 'a' is its only peer. 'part' tells what the "
     "bytes are. With a 'value' they are to be accepted: byte strings in it are hexadecimal; of an envelope it is the "
-    "first seven fields, of a message the message, of an ignored one its type, of a testimony its fields and the "
-    "signer's vkey, of a file its notes. With an 'error' they are not: 'format' they are malformed, or not for this "
-    "time and this exchange, 'signature' they are not signed by whom they have to be. 'in_reply_to' is the nonce of "
-    "the request that b is waiting for an answer to, null where b is asked; 'after' names an envelope that b has taken."
+    "first seven fields, of a message the message, of an ignored one 'ignored' and its type, of a testimony its fields "
+    "and the signer's vkey, of a file its notes. With an 'error' they are not: 'format' they are malformed, or not for "
+    "this time and this exchange, 'signature' they are not signed by whom they have to be. 'in_reply_to' is the nonce "
+    "of the request that b is waiting for an answer to, null where b is asked; 'after' names an envelope that b has "
+    "taken."
 )
 
 

@@ -66,6 +66,10 @@ def read(data: bytes, at: int = 0) -> tuple[Any, int]:
         return first, at + 1
     if 0x90 <= first < 0xA0:
         return read_array(data, at + 1, first & 15)
+    if 0xA0 <= first < 0xC0:
+        return data[at + 1 : at + 1 + (first & 31)].decode(), at + 1 + (first & 31)
+    if first >= 0xE0:
+        return first - 0x100, at + 1
     match first:
         case 0xC0 | 0xC2 | 0xC3:
             return {0xC0: None, 0xC2: False, 0xC3: True}[first], at + 1
@@ -76,6 +80,8 @@ def read(data: bytes, at: int = 0) -> tuple[Any, int]:
         case 0xCC | 0xCD | 0xCE | 0xCF:
             width = 1 << (first - 0xCC)
             return int.from_bytes(data[at + 1 : at + 1 + width], "big"), at + 1 + width
+        case 0xD3:
+            return struct.unpack_from(">q", data, at + 1)[0], at + 9
         case 0xDC:
             return read_array(data, at + 3, struct.unpack_from(">H", data, at + 1)[0])
         case _:

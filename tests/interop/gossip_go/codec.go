@@ -217,17 +217,23 @@ var shapes = map[uint64]shape{
 	part:           tuple(number, number, powerOfTwo(8/8, 4096/8), entries, boolean),
 }
 
-// typeOf is the type of a message that is shaped as its type asks for; of an unknown type every shape is good.
-func typeOf(message any) (uint64, error) {
+// typeOf is the type of a message, and whether it is known; one of a known type has to have its shape.
+func typeOf(message any) (kind any, known bool, err error) {
 	fields, ok := message.([]any)
 	if !ok || len(fields) == 0 {
-		return 0, errFormat
+		return nil, false, errFormat
 	}
-	kind, ok := fields[0].(uint64)
-	if known := shapes[kind]; !ok || known != nil && !known(message) {
-		return 0, errFormat
+	switch kind := fields[0].(type) {
+	case int64:
+		return kind, false, nil
+	case uint64:
+		shape, known := shapes[kind]
+		if known && !shape(message) {
+			break
+		}
+		return kind, known, nil
 	}
-	return kind, nil
+	return nil, false, errFormat
 }
 
 func boolean(value any) bool {

@@ -73,7 +73,7 @@ func (o opener) open(raw []byte, replyTo []byte, now uint64) ([]any, error) {
 		return nil, errFormat
 	}
 	for _, message := range fields[6].([]any) {
-		if _, err := typeOf(message); err != nil {
+		if _, _, err := typeOf(message); err != nil {
 			return nil, err
 		}
 	}

@@ -136,7 +136,7 @@ func (p *peer) ask(query string, messages ...any) answer {
 	found := answer{}
 	for _, one := range taken[6].([]any) {
 		message := one.([]any)
-		kind := message[0].(uint64)
+		kind, _ := message[0].(uint64)
 		found[kind] = append(found[kind], message)
 	}
 	return found
@@ -165,7 +165,7 @@ func (p *peer) reply(messages []any, how string) []any {
 	replies := []any{}
 	for _, one := range messages {
 		message := one.([]any)
-		switch message[0].(uint64) {
+		switch kind, _ := message[0].(uint64); kind {
 		case summary:
 			replies = append(replies, p.summary(0, 0))
 		case getHeads:

@@ -56,8 +56,8 @@ func (v vector) read(reader opener, now uint64) (any, []byte, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		kind, err := typeOf(value)
-		if err == nil && shapes[kind] == nil {
+		kind, known, err := typeOf(value)
+		if err == nil && !known {
 			return []any{"ignored", kind}, pack(value), nil
 		}
 		return value, pack(value), err
