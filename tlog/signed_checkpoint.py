@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tlog.checkpoint import Checkpoint
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import VerifierKey
-from tlog.note import Note, NotSignedError, VerifiedSignature, open_note
+from tlog.note import MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NotSignedError, VerifiedSignature, open_note
 from tlog.text import cut
 
 _SEPARATOR = b"\n--\n"
@@ -63,7 +63,10 @@ class SignedCheckpoint:
         return _with_signatures(self, tuple(signature for signature in self.signatures if signature.key in keys))
 
     def merge(self, other: "SignedCheckpoint") -> "SignedCheckpoint":
-        """Join the verified signatures of two notes of one text; of one key the newest timestamp wins."""
+        """Join the verified signatures of two notes of one text; of one key the newest timestamp wins.
+
+        What would make a note that nobody can read is left out: a text may be nearly as long as a note.
+        """
         if self.note.text != other.note.text:
             raise ValueError("the notes have different texts")
         newest: dict[tuple[str, bytes], VerifiedSignature] = {}
@@ -72,7 +75,7 @@ class SignedCheckpoint:
             known = newest.setdefault(selector, signature)
             if (known.timestamp or 0) < (signature.timestamp or 0):
                 newest[selector] = signature
-        return _with_signatures(self, tuple(newest.values()))
+        return _with_signatures(self, _fitting(self.note.text, newest.values()))
 
 
 def open_checkpoint(raw: bytes | Note, keys: Iterable[VerifierKey]) -> SignedCheckpoint:
@@ -131,3 +134,15 @@ def take_checkpoint(raw: bytes, where: str) -> tuple[Note, bytes | None]:
 def _with_signatures(opened: SignedCheckpoint, signatures: tuple[VerifiedSignature, ...]) -> SignedCheckpoint:
     note = Note(opened.note.text, tuple(signature.line for signature in signatures))
     return SignedCheckpoint(opened.checkpoint, note, signatures)
+
+
+def _fitting(text: bytes, signatures: Iterable[VerifiedSignature]) -> tuple[VerifiedSignature, ...]:
+    """Those that a note of this text has room for, the first ones first."""
+    left = MAX_NOTE_BYTES - len(Note(text, ()).format())
+    found: list[VerifiedSignature] = []
+    for signature in signatures:
+        size = len(signature.line.format())
+        if size <= left and len(found) < MAX_SIGNATURES:
+            found.append(signature)
+            left -= size
+    return tuple(found)

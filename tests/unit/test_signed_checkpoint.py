@@ -7,7 +7,7 @@ from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import SignerKey, VerifierKey
-from tlog.note import BadSignatureError, Note, NotSignedError, signature_line
+from tlog.note import MAX_NOTE_BYTES, BadSignatureError, Note, NotSignedError, signature_line
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint, reopen_checkpoint
 
 ROOT = Hash(bytes(range(32)))
@@ -193,3 +193,11 @@ def test_another_text_has_to_be_opened_from_the_start() -> None:
 
 def test_only_the_lines_of_some_keys_are_kept() -> None:
     assert signed(LOG, A, B).only(keys_of(LOG, B)) == signed(LOG, B)
+
+
+def test_joined_signatures_make_a_note_that_can_be_read_again() -> None:
+    room = MAX_NOTE_BYTES - len(signed(LOG, A, checkpoint=dataclasses.replace(CHECKPOINT, extensions=(b"x",))).raw)
+    large = dataclasses.replace(CHECKPOINT, extensions=(b"x" * room,))
+    one, other = signed(LOG, A, checkpoint=large), signed(LOG, B, checkpoint=large)
+    assert one.merge(other) == one
+    assert Note.parse(one.merge(other).raw).signatures == one.note.signatures
