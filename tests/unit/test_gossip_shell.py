@@ -14,22 +14,28 @@ from trio.testing import MockClock
 from gossip.budget import BURST_BYTES, BYTES_PER_SECOND, ByteBudget, Room
 from gossip.canonical import unpack
 from gossip.core import Count, Effect, Event, Ignored, Rules, Tick, begin
+from gossip.core.state import MAX_PENDING
 from gossip.envelope import MAX_ENVELOPE_BYTES, Envelope, peer_id, seal
 from gossip.limits import MAX_OUTSTANDING, MAX_UNREAD_BYTES, SMALL_BYTES
 from gossip.machine import GossipFailed
 from gossip.messages import (
+    MAX_DIGEST,
+    Digest,
+    DigestEntry,
     EvidenceBundle,
     GetConsistency,
     GetHeads,
     GetTile,
+    HaveEvidence,
     Head,
+    HeldEvidence,
     Known,
     Message,
     Summary,
     Unknown,
     format_message,
 )
-from gossip.outbox import MAX_WAITING_EVIDENCE, MAX_WAITING_MESSAGES
+from gossip.outbox import MAX_WAITING_EVIDENCE, MAX_WAITING_MESSAGES, Outbox
 from gossip.shell import EXCHANGE_PATH, MAX_WAIT_SECONDS, Busy, Gossip, Peer, Reply, Unreachable
 from tests.fakes_log import signer
 from tlog.errors import FormatError, SignatureError, TlogError
@@ -659,7 +665,7 @@ async def test_of_one_log_only_the_newest_verified_head_waits(autojump_clock: Mo
     ):
         b.send(A, message)
     messages = answered(await b.answer(request()))
-    assert [one[0] for one in messages] == [5, 5, 2, 8, 5, 4, 4]
+    assert [one[0] for one in messages] == [5, 2, 8, 5, 4, 4, 5]
     assert b.dropped == 0
 
 
@@ -703,3 +709,38 @@ async def test_what_could_not_be_sent_gives_way_to_what_is_newer(autojump_clock:
         network.cut = False
         await trio.sleep(20)
     assert host.wanted == [Count(Ignored.HEAD_OF_UNKNOWN_LOG)]
+
+
+def test_whatever_waits_an_envelope_is_not_larger_than_a_peer_reads() -> None:
+    outbox = Outbox()
+    for number in range(111):
+        outbox.put(Head(number.to_bytes(32), bytes(7000), 1, None, ()))
+    outbox.put(Digest(0, 1, tuple(DigestEntry(bytes(32), 2**62, bytes(32), 1) for _ in range(MAX_DIGEST)), more=False))
+    batches = [outbox.take(), outbox.take()]
+    assert [len(batch) for batch in batches] == [111, 1]
+    sealed = [Envelope(H, H, 0, bytes(16), None, tuple(one.value for one in batch)) for batch in batches]
+    assert all(len(seal(one, KEYS["a"])) <= MAX_ENVELOPE_BYTES for one in sealed)
+
+
+def test_no_flood_of_heads_displaces_the_name_of_evidence() -> None:
+    outbox = Outbox()
+    outbox.put(HaveEvidence((HeldEvidence(2, H, H, H),)))
+    for number in range(2 * MAX_WAITING_MESSAGES):
+        outbox.put(Head(number.to_bytes(32), b"note", 2, None, ()))
+    assert outbox.take()[0].value == format_message(HaveEvidence((HeldEvidence(2, H, H, H),)))
+
+
+def test_pending_heads_of_one_log_wait_behind_everything_else_and_leave_room_for_those_of_another() -> None:
+    outbox = Outbox()
+    other = Head(bytes(32), b"note", 2, None, ())
+    outbox.put(other)
+    dropped = sum(outbox.put(Head(H, number.to_bytes(2) * 45_000, 2, None, ())) for number in range(600))
+    outbox.put(Head(H, b"verified", 1, None, ()))
+    batches = [outbox.take() for _ in range(8)]
+    assert dropped == 600 - MAX_PENDING
+    assert [waiting.value for waiting in batches[0]] == [
+        format_message(message)
+        for message in (Head(H, b"verified", 1, None, ()), other, Head(H, (592).to_bytes(2) * 45_000, 2, None, ()))
+    ]
+    assert [len(batch) for batch in batches] == [3, 1, 1, 1, 1, 1, 1, 1]
+    assert not outbox.take()
