@@ -120,7 +120,7 @@ def check_pools(monitor: Monitor) -> None:
     _hold(len(state.contacts) <= MAX_CONTACTS, "I4: too many contacts")
     _hold(len(state.judged) <= MAX_JUDGED, "I4: too many judged bundles")
     _hold(len(state.offers) <= MAX_OFFERS * len(state.rules.peers), "I4: too many offers")
-    _hold(len(state.fruitless) <= MAX_FRUITLESS, "I4: too much evidence that never came")
+    _hold(all(len(one) <= MAX_FRUITLESS for one in state.fruitless.values()), "I4: too much evidence that never came")
     _hold(len(state.tiles) <= MAX_WANTED_TILES * len(state.rules.logs), "I4: too many tiles that are asked for")
     _hold(all(len(one.openings) <= MAX_OPENINGS for one in state.tiles.values()), "I4: too many openings that wait")
     _hold(set(state.branches) <= set(state.rules.logs), "I4: a branch of a log that is not configured")

@@ -4,6 +4,7 @@ A log that is convicted keeps its branch as it was: it is frozen, neither follow
 winner between two histories. A convicted witness no longer counts towards any quorum.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -16,6 +17,7 @@ from gossip.core.state import (
     CONVICTED,
     EAGER_LINKS,
     EVIDENCE_NUMBERS,
+    MAX_COSIGNER_BYTES,
     MAX_EVIDENCE,
     MAX_JUDGED,
     Held,
@@ -29,9 +31,14 @@ from gossip.core.turn import Turn
 from gossip.messages import EvidenceBundle, HaveEvidence, HeldEvidence
 from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
-from tlog.evidence import Conviction, Evidence, verified_only, verify_evidence
+from tlog.evidence import Conviction, Evidence, EvidenceType, verified_only, verify_evidence
 from tlog.keys import VerifierKey
 from tlog.note import Note
+
+_AGAINST_COSIGNERS = frozenset(
+    {EvidenceType.COSIGNER_ROLLBACK, EvidenceType.COSIGNER_SAME_SIZE, EvidenceType.COSIGNER_NON_CONSISTENT}
+)
+_BY_ONE_KEY = frozenset({EvidenceType.LOG_ROLLBACK, *_AGAINST_COSIGNERS})
 
 
 def convict_own(turn: Turn, origin: bytes, evidence: Evidence) -> None:
@@ -47,7 +54,10 @@ def convict_own(turn: Turn, origin: bytes, evidence: Evidence) -> None:
 
 
 def bundle_received(turn: Turn, message: EvidenceBundle, peer: bytes) -> None:
-    """Act on evidence that a peer sent."""
+    """Act on evidence that a peer sent. Classes of a later version are nothing to refuse an envelope for."""
+    if message.kind not in EVIDENCE_NUMBERS.values():
+        turn.emit(Count(Ignored.UNKNOWN_EVIDENCE))
+        return
     evidence_seen(turn, message.bundle, peer, message.kind)
 
 
@@ -69,9 +79,19 @@ def evidence_seen(turn: Turn, bundle: bytes, peer: bytes | None, kind: int | Non
         _repeat(turn, verdict)
 
 
-def has_room(state: State, place: tuple[int, bytes, bytes]) -> bool:
-    """Tell whether more evidence of this class against this key about this origin would be kept."""
-    return sum(held.place == place for held in state.evidence.values()) < MAX_EVIDENCE
+def crowded(state: State) -> frozenset[tuple[int, bytes, bytes]]:
+    """Name the classes, origins and accused keys of which no more evidence is kept."""
+    counts = Counter(held.place for held in state.evidence.values())
+    return frozenset(place for place, count in counts.items() if count >= MAX_EVIDENCE)
+
+
+def spent(state: State) -> frozenset[bytes]:
+    """Name the cosigners of whose contradictions no more is kept: each may stand in notes as long as notes can be."""
+    sizes: Counter[bytes] = Counter()
+    for held in state.evidence.values():
+        if held.conviction.type in _AGAINST_COSIGNERS:
+            sizes[held.place[2]] += len(held.bundle)
+    return frozenset(accused for accused, size in sizes.items() if size >= MAX_COSIGNER_BYTES)
 
 
 def _repeat(turn: Turn, verdict: Ignored | str | None) -> None:
@@ -94,8 +114,11 @@ def _judge(turn: Turn, bundle: bytes, peer: bytes | None, kind: int | None) -> I
         if log is None:
             return Ignored.EVIDENCE_OF_UNKNOWN_LOG
         conviction = _verified(turn.state, log, evidence)
-        # Or a forged line that we cannot know would make others refuse what we pass on, and us too after a restart.
-        evidence = verified_only(evidence, _keys(turn.state, log, evidence.notes), log.policy, log.origin)
+        # Or a forged line that we cannot know would make others refuse what we pass on, and us too after a restart; so
+        # would the lines of an honest key beside those of one that is known to fewer and took back what it stated.
+        alone = conviction.type in _BY_ONE_KEY
+        keys = (conviction.accused,) if alone else _keys(turn.state, log, evidence.notes)
+        evidence = verified_only(evidence, keys, None if alone else log.policy, log.origin)
     except SignatureError:
         # Perhaps the peer knows a key that we do not: a differing configuration is no attack.
         return Ignored.EVIDENCE_UNDER_UNKNOWN_KEY
@@ -116,8 +139,8 @@ def _convict(turn: Turn, log: Log, held: Held, evidence: Evidence, via: bytes | 
     conviction = held.conviction
     if conviction.id in turn.state.evidence:
         return None
-    rivals = [] if has_room(turn.state, held.place) else _at(turn.state, held.place)
-    if rivals and held.since >= rivals[0].since:
+    rivals = _at(turn.state, held.place) if held.place in crowded(turn.state) else []
+    if (rivals and held.since >= rivals[0].since) or held.place[2] in spent(turn.state):
         return Ignored.EVIDENCE_WITHOUT_ROOM
     instead = rivals[-1].conviction.id if rivals else None
     others = {id_: one for id_, one in turn.state.evidence.items() if id_ != instead}

@@ -54,7 +54,7 @@ from gossip.core.turn import Turn
 from gossip.messages import MAX_SIGNATURE_LINES, PENDING, VERIFIED, GetConsistency, Head
 from tlog.evidence import Evidence
 from tlog.hashing import TreeHead
-from tlog.note import Note
+from tlog.note import MAX_NOTE_BYTES, Note
 from tlog.signed_checkpoint import SignedCheckpoint
 from tlog.trust import is_log_key
 
@@ -428,8 +428,10 @@ def _drop(turn: Turn, origin: bytes, head: TreeHead) -> None:
 def _message(origin: bytes, signed: SignedCheckpoint, status: int, proof: Candidate | None, line: bytes = b"") -> Head:
     # The log's first, wherever somebody put them: without them nobody would look at it. No quorum needs more witnesses.
     ordered = sorted(signed.signatures, key=lambda one: not is_log_key(one.key, signed.origin))
-    lines = tuple(one.line for one in ordered[: MAX_SIGNATURE_LINES - 1])
-    note = Note(signed.note.text, lines).format() + line
+    lines = [one.line.format() for one in ordered[: MAX_SIGNATURE_LINES - 1]]
+    note = Note(signed.note.text, ()).format()
+    for one in (*lines, line):  # a text may be nearly as long as a note; a longer one is refused with all around it
+        note += one if len(note) + len(one) <= MAX_NOTE_BYTES else b""
     if proof is None:
         return Head(origin, note, status, None, ())
     return Head(origin, note, status, proof.size, proof.path)

@@ -29,7 +29,7 @@ def take_offers(turn: Turn, ids: list[bytes], peer: bytes) -> None:
     A peer that makes up names takes places from itself alone, and is asked for one thing once, however often it says
     that it has it: neither keeps us from asking others.
     """
-    ids = [id_ for id_ in ids if not _is_fruitless(turn, id_)]
+    ids = [id_ for id_ in ids if not _is_fruitless(turn, peer, id_)]
     offers = dict(turn.state.offers)
     room = MAX_OFFERS - sum(offer.peer == peer for offer in offers.values())
     wanted: list[bytes] = []
@@ -49,7 +49,7 @@ def ask_again(turn: Turn) -> None:
     due = {id_: offer for id_, offer in turn.state.offers.items() if turn.now_ms - offer.asked_ms >= OFFER_MS}
     if not due:
         return
-    _remember_fruitless(turn, (id_ for id_, offer in due.items() if not offer.others))
+    _remember_fruitless(turn, ((offer.peer, id_) for id_, offer in due.items()))
     again = {id_: Offer(one.others[0], turn.now_ms, one.others[1:]) for id_, one in due.items() if one.others}
     waiting = {id_: offer for id_, offer in turn.state.offers.items() if id_ not in due}
     turn.state = replace(turn.state, offers={**waiting, **again})
@@ -57,25 +57,27 @@ def ask_again(turn: Turn) -> None:
         _ask(turn, offer.peer, [id_])
 
 
-def _is_fruitless(turn: Turn, id_: bytes) -> bool:
-    known = turn.state.fruitless.get(id_)
+def _is_fruitless(turn: Turn, peer: bytes, id_: bytes) -> bool:
+    known = turn.state.fruitless.get(peer, {}).get(id_)
     return known is not None and turn.now_ms < known.until_ms
 
 
-def _remember_fruitless(turn: Turn, ids: Iterable[bytes]) -> None:
-    """Do not ask again soon for what did not come from anybody, or came and convicted nobody by the keys we know.
+def _remember_fruitless(turn: Turn, asked: Iterable[tuple[bytes, bytes]]) -> None:
+    """Do not ask a peer again soon for what it did not send, or what came and convicted nobody by the keys we know.
 
-    The other side announces it in every exchange, as long as the two differ.
+    The other side announces it in every exchange, as long as the two differ. Others are asked all the same: whoever
+    announces what it keeps to itself must not keep us from having it of them.
     """
     fruitless = dict(turn.state.fruitless)
-    for id_ in ids:
-        known = fruitless.pop(id_, None)
+    for peer, id_ in asked:
+        of_peer = dict(fruitless.get(peer, {}))
+        known = of_peer.pop(id_, None)
         times = 1 if known is None else known.times + 1
         wait = min(FRUITLESS_MS << min(times - 2, 16), LAST_FRUITLESS_MS) if times > 1 else 0  # once may be bad luck
-        fruitless[id_] = Fruitless(times, turn.now_ms + wait)
-    oldest_first = list(fruitless)
-    for id_ in oldest_first[: max(len(fruitless) - MAX_FRUITLESS, 0)]:
-        del fruitless[id_]
+        of_peer[id_] = Fruitless(times, turn.now_ms + wait)
+        if len(of_peer) > MAX_FRUITLESS:
+            del of_peer[next(iter(of_peer))]
+        fruitless[peer] = of_peer
     turn.state = replace(turn.state, fruitless=fruitless)
 
 

@@ -25,7 +25,7 @@ from msgspec.structs import replace as with_fields
 
 from gossip.canonical import pack
 from gossip.core.budget import Kind
-from gossip.core.convict import has_room
+from gossip.core.convict import crowded, spent
 from gossip.core.effects import Compare, Count
 from gossip.core.events import Compared
 from gossip.core.heads import note_holder, pending_head, verified_head
@@ -174,13 +174,15 @@ def heads_wanted(turn: Turn, message: GetHeads, peer: bytes) -> None:
 
 def evidence_offered(turn: Turn, message: HaveEvidence, peer: bytes) -> None:
     """Ask for the evidence that we lack and would keep."""
+    full, liars = crowded(turn.state), spent(turn.state)
     wanted = [
         held.id
         for held in message.held
         if held.id not in turn.state.evidence
         and held.origin in turn.state.rules.logs
         and held.kind in EVIDENCE_NUMBERS.values()
-        and has_room(turn.state, (held.kind, held.origin, held.accused))
+        and (held.kind, held.origin, held.accused) not in full
+        and held.accused not in liars
     ]
     if wanted:
         take_offers(turn, list(dict.fromkeys(wanted)), peer)

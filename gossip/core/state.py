@@ -24,12 +24,13 @@ from tlog.signed_checkpoint import SignedCheckpoint
 MAX_PENDING = 8  # per log: a hostile log can sign any number of heads, and a few are enough to convict it
 MAX_HEADS_AT_ONCE = 64  # of one log in one envelope: each is verified and written down before anything else goes on
 MAX_EVIDENCE = 4  # per origin, key and class: one convicts, more only help forensics
+MAX_COSIGNER_BYTES = 1 << 20  # of evidence against one cosigner, about all logs: with it begins the last piece kept
 PUSH_INTERVAL_MS = 1000  # per log at most one push of a verified head in this time, the newest
 RETRY_MS = 10_000  # between two requests for a proof about the same head
 LAST_TILE_MS = 320_000  # between two requests for one missing tile, in the end: each of them goes to all links
 MAX_WANTED_TILES = 16  # per log, that are asked for again; 17 that are missing at once are a mirror to be made anew
 MAX_OPENINGS = 4  # that wait for one tile
-MAX_FRUITLESS = 256  # pieces of evidence that were asked for in vain
+MAX_FRUITLESS = 256  # of each peer: pieces of evidence that it was asked for in vain
 FRUITLESS_MS = 20_000  # from the second time until it is asked for once more, doubled each time
 LAST_FRUITLESS_MS = 3_600_000
 LOOK_COST = 8  # signature checks that a peer pays beyond the real ones for a look at a head of a convicted log
@@ -193,12 +194,13 @@ class Held:
 
     conviction: Conviction
     bundle: bytes
+    place: tuple[int, bytes, bytes] = field(init=False, repr=False, compare=False)
+    """The class, origin and accused key that it counts against."""
 
-    @property
-    def place(self) -> tuple[int, bytes, bytes]:
-        """The class, origin and accused key that it counts against."""
+    def __post_init__(self) -> None:
         accused = sha256(self.conviction.accused.format().encode()).digest()
-        return EVIDENCE_NUMBERS[self.conviction.type], origin_id(self.conviction.origin), accused
+        place = EVIDENCE_NUMBERS[self.conviction.type], origin_id(self.conviction.origin), accused
+        object.__setattr__(self, "place", place)
 
     @property
     def since(self) -> int:
@@ -299,7 +301,7 @@ class State:
     changes: Mapping[bytes, int] = field(default_factory=dict)
     testimony: Mapping[bytes, tuple[HeldTestimony, ...]] = field(default_factory=dict)
     offers: Mapping[bytes, Offer] = field(default_factory=dict)
-    fruitless: Mapping[bytes, Fruitless] = field(default_factory=dict)
+    fruitless: Mapping[bytes, Mapping[bytes, Fruitless]] = field(default_factory=dict)
     tiles: Mapping[tuple[bytes, int, int], WantedTile] = field(default_factory=dict)
     judged: Mapping[bytes, Ignored | str | None] = field(default_factory=dict)
     exchanges: int = 0

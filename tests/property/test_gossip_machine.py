@@ -334,7 +334,7 @@ class GossipMachine(RuleBasedStateMachine):
         assert len(state.contacts) <= MAX_CONTACTS
         assert len(state.judged) <= MAX_JUDGED
         assert len(state.offers) <= MAX_OFFERS * len(state.rules.peers)
-        assert len(state.fruitless) <= MAX_FRUITLESS
+        assert all(len(one) <= MAX_FRUITLESS for one in state.fruitless.values())
         assert len(state.tiles) <= MAX_WANTED_TILES * len(state.rules.logs)
         for testimony in state.testimony.values():
             assert len(testimony) <= MAX_TESTIMONY

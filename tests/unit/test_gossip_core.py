@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gossip import core
+from gossip.canonical import pack, unpack
 from gossip.core import (
     MIRROR_DAMAGED,
     Abandon,
@@ -63,6 +64,7 @@ from gossip.core import (
 from gossip.core.heads import verified_head
 from gossip.core.state import (
     EVIDENCE_NUMBERS,
+    MAX_COSIGNER_BYTES,
     MAX_EVIDENCE,
     MAX_HEADS_AT_ONCE,
     MAX_PENDING,
@@ -87,13 +89,15 @@ from gossip.messages import (
     Summary,
     TileData,
     Unknown,
+    format_message,
+    parse_message,
 )
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, sign_line, signer
 from tlog.checkpoint import Checkpoint
 from tlog.evidence import Evidence, EvidenceType, cosigner_same_size, same_size
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import KeyType, SignerKey
-from tlog.note import Note, SignatureLine
+from tlog.note import MAX_NOTE_BYTES, Note, SignatureLine
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 ID = origin_id(ORIGIN)
@@ -693,6 +697,31 @@ def test_evidence_is_kept_up_to_a_limit_for_each_key_and_class() -> None:
     assert sent(received(now, offered)[1]) == []
 
 
+def test_of_what_one_cosigner_contradicts_only_so_many_bytes_are_kept_about_all_logs() -> None:
+    """No log has to sign anything for it: a cosigner alone could fill memory and disk of everybody."""
+    logs = [FakeLog([b"a"], origin=f"log.example/{number}") for number in range(8)]
+    known = {origin_id(log.origin): Log(log.origin, (log.key.verifier_key,), policy(log.key)) for log in logs}
+    now = replace(state(), rules=replace(RULES, logs=known))
+    padding = (b"x" * (MAX_NOTE_BYTES - 1000),)
+
+    def contradiction(log: FakeLog) -> Evidence:
+        texts = [Checkpoint(log.origin, 1, Hash(bytes([root]) * 32), padding).format() for root in range(2)]
+        notes = (Note(text, (sign_line(OBSERVER, text, 1),)) for text in texts)
+        return Evidence(EvidenceType.COSIGNER_SAME_SIZE, tuple(notes))
+
+    effects: list[Effect] = []
+    for log in logs:
+        now, effects = received(now, bundle(contradiction(log)))
+    kept = [len(held.bundle) for held in now.evidence.values()]
+    assert MAX_COSIGNER_BYTES <= sum(kept) < MAX_COSIGNER_BYTES + 2 * MAX_NOTE_BYTES
+    assert Count(Ignored.EVIDENCE_WITHOUT_ROOM) in effects
+    accused = next(iter(now.evidence.values())).place[2]
+    offered = HaveEvidence((HeldEvidence(6, origin_id(logs[-1].origin), accused, b"n" * 32),))
+    assert sent(received(now, offered)[1]) == []
+    other = HaveEvidence((HeldEvidence(6, origin_id(logs[-1].origin), b"o" * 32, b"n" * 32),))
+    assert sent(received(now, other)[1]) == [GetEvidence((b"n" * 32,))]
+
+
 FOREIGN = FakeLog([b"a", b"b"], origin="log.example/other")
 
 
@@ -869,3 +898,33 @@ def test_the_sizes_of_heads_that_may_matter_are_named() -> None:
     candidates = [Candidate(7, None, ()), Candidate(9, None, ())]
     sizes = [candidate_sizes(one, head, candidates) for one, head in ((None, large), (own, small), (own, large))]
     assert sizes == [{12}, {5}, {7, 9, 12}]
+
+
+def test_a_head_whose_text_fills_a_note_is_told_without_the_lines_that_find_no_room() -> None:
+    short = LOG.sign(9, WITNESSES[:2], extensions=(b"x",))
+    one = signed(LOG.sign(9, WITNESSES[:2], extensions=(b"x" * (1 + MAX_NOTE_BYTES - len(short)),)))
+    head = verified_head(ID, Branch(one, line=sign_line(OBSERVER, one.note.text).format()))
+    assert head.note == one.raw
+    assert parse_message(unpack(pack(format_message(head)))) == head
+
+
+def test_evidence_of_a_class_of_a_later_version_is_no_reason_to_refuse_what_follows_it() -> None:
+    true = same_size(statement(LOG, 9), statement(TWIN, 9))
+    _, effects = run(
+        state(), Received(P, (EvidenceBundle(9, b"later"), EvidenceBundle(2, true.format())), answer=False)
+    )
+    assert Count(Ignored.UNKNOWN_EVIDENCE) in effects
+    assert [effect.held.bundle for effect in effects if isinstance(effect, Keep)] == [true.format()]
+
+
+def test_evidence_is_passed_on_with_the_lines_of_the_accused_alone() -> None:
+    """Where one does not know the accused, an honest key's lines beside its own would be judged, and found honest."""
+    large, small = statement(LOG, 20).note.text, statement(LOG, 9).note.text
+    notes = [
+        Note(text, (sign_line(OBSERVER, text, time), sign_line(WITNESSES[0], text, 100 - time)))
+        for text, time in ((large, 1), (small, 2))
+    ]
+    shown = Evidence(EvidenceType.COSIGNER_ROLLBACK, tuple(notes))
+    _, effects = run(state(), Received(P, (EvidenceBundle(6, shown.format()),), answer=False))
+    (kept,) = (effect for effect in effects if isinstance(effect, Keep))
+    assert [len(note.signatures) for note in Evidence.parse(kept.held.bundle).notes] == [1, 1]

@@ -139,12 +139,26 @@ def test_evidence_that_was_asked_for_in_vain_is_asked_for_less_and_less_often() 
     assert len(times) < 16
 
 
-def test_what_somebody_else_has_is_asked_for_before_it_counts_as_fruitless() -> None:
+def test_what_did_not_come_from_one_peer_is_fruitless_with_that_peer_alone() -> None:
     now, _ = received(monitor(9), announced(1))
     now, _ = received(now, announced(1), peer=Q)
-    now, _ = run(now, Tick(), OFFER_MS)
-    assert now.fruitless == {}
-    assert len(run(now, Tick(), 2 * OFFER_MS)[0].fruitless) == 1
+    now, effects = run(now, Tick(), OFFER_MS)
+    assert set(now.fruitless) == {P}
+    assert sent(effects, Q)
+    assert set(run(now, Tick(), 2 * OFFER_MS)[0].fruitless) == {P, Q}
+
+
+def test_a_peer_that_announces_evidence_and_keeps_it_back_does_not_keep_us_from_having_it_of_another_one() -> None:
+    now = monitor(9)
+    for when in range(0, 3_600_000, 500):
+        now, _ = received(now, announced(1), now_ms=when)
+        now, _ = run(now, Tick(), when)
+    asked = []
+    for when in range(3_600_000, 3_600_000 + OFFER_MS + 500, 500):
+        now, effects = received(now, announced(1), peer=Q, now_ms=when)
+        now, again = run(now, Tick(), when)
+        asked += [one for one in sent([*effects, *again], Q) if isinstance(one, GetEvidence)]
+    assert asked
 
 
 def test_only_so_much_is_remembered_of_what_never_came() -> None:
@@ -152,7 +166,7 @@ def test_only_so_much_is_remembered_of_what_never_came() -> None:
     for number in range(MAX_FRUITLESS + 5):
         now, _ = received(now, announced(number), now_ms=number * OFFER_MS)
         now, _ = run(now, Tick(), (number + 1) * OFFER_MS)
-    assert (len(now.fruitless), (4).to_bytes(32, "big") in now.fruitless) == (MAX_FRUITLESS, False)
+    assert (len(now.fruitless[P]), (4).to_bytes(32, "big") in now.fruitless[P]) == (MAX_FRUITLESS, False)
 
 
 # Testimony.
