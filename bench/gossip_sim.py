@@ -29,7 +29,7 @@ from bench.simulation.lies import LIES
 from bench.simulation.memory import remembered
 from bench.simulation.published import comparison
 from bench.simulation.rounds import SIZES, floods_table, percentile, rounds_table
-from bench.simulation.runs import FULL_MESH, Detection, Setting, detection
+from bench.simulation.runs import FULL_MESH, LINKS, Detection, Setting, detection
 from bench.simulation.stories import Ending, Plot, random_plot, story
 from bench.simulation.tally import SEED, Tally, code_hash
 from bench.simulation.traffic import envelope_bytes, traffic
@@ -197,12 +197,15 @@ def bytes_sent(effort: Effort) -> dict[str, object]:
         idle = [traffic(monitors, 100, 0, rounds, SEED) for monitors in (20, 60)]
         busy = [traffic(monitors, 100, 10, min(rounds, most), SEED) for monitors, most in ((2, 60), (20, 10), (40, 3))]
         split = detection(Setting(100), SEED, witnesses=(1, 2, 3))
+        single = {f"{LINKS} links dialled": detection(Setting(100), SEED), "full mesh": detection(Setting(32), SEED)}
     return {
         "envelope_bytes": envelope_bytes(),
         "idle": idle,
         "target_idle": IDLE_BYTES,
         "ten_logs_change": busy,
         "target_anti_entropy": EXCHANGE_BYTES,
+        "conviction": {name: round(one.evidence_bytes_each) for name, one in single.items()},
+        "target_conviction": CONVICTION_BYTES,
         "colluding_quorum": {
             "convicted_keys": split.convictions,
             "evidence_bytes_each": round(split.evidence_bytes_each),
