@@ -120,6 +120,14 @@ def test_evidence_floods_a_graph_in_the_reference_s_hops() -> None:
         and abs(cell["hops_mean"] - cell["reference_hops"]) > 0.5
     ]
     assert (far, len(cells)) == ([], sum(hops is not None for size in (100, 1_000) for hops in REFERENCE_HOPS[size]))
+    sent = [cell for cell in cells if cell["reference_messages_each"] is not None]
+    assert [cell for cell in sent if not _close(cell["messages_each"], cell["reference_messages_each"])] == []
+    assert len(sent) == 2
+
+
+def _close(found: object, expected: object) -> bool:
+    """To whom it comes from nothing is sent, which the reference did not leave out."""
+    return isinstance(found, float) and isinstance(expected, float) and abs(found + 1 - expected) < 0.2
 
 
 @pytest.mark.parametrize("setting", [one for one in REFERENCE if one.pushes], ids=str)
