@@ -23,7 +23,7 @@ from gossip.messages import (
     MAX_TESTIMONY_BYTES,
     MAX_TILE_BYTES,
 )
-from gossip.outbox import MAX_WAITING_EVIDENCE, MAX_WAITING_MESSAGES
+from gossip.outbox import MAX_PENDING_BYTES, MAX_WAITING_EVIDENCE, MAX_WAITING_MESSAGES
 from gossip.shell import MAX_WAIT_SECONDS
 from monitor.store import MAX_UNSETTLED
 from specs.vectors.make_gossip import FOLDER, MESSAGES, ORIGIN, text, vectors
@@ -159,7 +159,11 @@ def test_the_specification_names_the_limits_of_the_code() -> None:
         f"| links that one bundle is sent to unasked | {state.EAGER_LINKS} |",
         f"| announced evidence asked for at a time | {state.MAX_OFFERS} pieces of one peer",
         f"| bundles whose bytes are remembered | {state.MAX_JUDGED} |",
-        f"| messages waiting for one peer | {MAX_WAITING_MESSAGES}, and {MAX_WAITING_EVIDENCE} of evidence |",
+        f"| messages waiting for one peer | {MAX_WAITING_MESSAGES}, and {MAX_WAITING_EVIDENCE} of evidence, "
+        f"and {MAX_WAITING_EVIDENCE} that name evidence, and {MAX_WAITING_MESSAGES} pending heads, "
+        f"{state.MAX_PENDING} of one log |",
+        f"| pending heads in one envelope | as many as {MAX_PENDING_BYTES // 1024} KiB hold, or one |",
+        f"none beyond the piece with which it comes to {state.MAX_COSIGNER_BYTES // 1024**2} MiB |",
         f"| nonces remembered for one peer | {envelope.MAX_NONCES_PER_SENDER:,} |",
         f"| repeated requests about one head | one in {state.RETRY_MS // 1000} seconds |",
         f"twice as long each time, up to {state.LAST_TILE_MS // 1000} |",
