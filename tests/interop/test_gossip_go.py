@@ -27,7 +27,7 @@ from tests.e2e.monitors import Place
 from tests.fakes_log import FakeLog, signer
 from tests.golang import build_go
 from tests.ports import free_ports
-from tlog.keys import KeyType
+from tlog.keys import KeyType, SignerKey
 from tlog.policy import Policy, PolicyLog
 
 SOURCE = Path(__file__).parent / "gossip_go"
@@ -86,12 +86,16 @@ class Scene:
 
     async def run(self, verb: str, **more: object) -> dict[str, Any]:
         """What the peer printed; what it complained of is the test's failure."""
-        command = [str(self.program), verb, str(self.config(**more))]
-        with trio.fail_after(GO_SECONDS):
-            done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+        done = await self.end(verb, **more)
         assert done.returncode == 0, done.stderr.decode()
         document: dict[str, Any] = json.loads(done.stdout)
         return document
+
+    async def end(self, verb: str, **more: object) -> "subprocess.CompletedProcess[bytes]":
+        """How the peer ended."""
+        command = [str(self.program), verb, str(self.config(**more))]
+        with trio.fail_after(GO_SECONDS):
+            return await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
 
 
 @asynccontextmanager
@@ -204,6 +208,22 @@ async def test_go_shows_a_monitor_forks_and_gets_evidence_that_it_verifies(
     assert sorted(found["classes"].values()) == [2, 4, 4]
     assert set(found["classes"]) == {one["id"] for one in evidence}
     assert found["answered"] == {"in a request" if dialled else "in an answer": 1}
+
+
+async def test_go_takes_nothing_that_other_keys_signed(tmp_path: Path, gossip_go: Path) -> None:
+    async with scene(tmp_path, gossip_go) as here:
+        logs = [log.key.verifier_key.format() for log in here.logs]
+        other = SignerKey(here.logs[7].origin, KeyType.ED25519, b"another key of this name".ljust(32, b"."))
+        logs[7] = other.verifier_key.format()
+        ended = {
+            "monitor": await here.end("follow", Monitor=PEER.verifier_key.format()),
+            "observer": await here.end("follow", Observer=PEER.verifier_key.format()),
+            "log": await here.end("follow", Logs=logs),
+        }
+    assert {name: (done.returncode, done.stdout) for name, done in ended.items()} == dict.fromkeys(ended, (1, b""))
+    assert b"the monitor answers 400: the envelope is for another recipient" in ended["monitor"].stderr
+    assert b"the last line is not the observer's" in ended["observer"].stderr
+    assert b"not signed by whom it has to be" in ended["log"].stderr
 
 
 async def test_go_is_refused_as_specified(tmp_path: Path, gossip_go: Path) -> None:

@@ -20,6 +20,9 @@ const (
 	exchangePath = "/gossip/v1/exchange"
 	mediaType    = "application/vnd.sameview.gossip"
 	inFull       = 1 // a branch: every entry was hashed
+
+	epoch  = 1763935200 // what this peer holds does not change,
+	cursor = 1          // but for once
 )
 
 // config is what a monitor's operator and this peer's have told each other.
@@ -49,7 +52,7 @@ type peer struct {
 	opener   opener
 	held     held
 	forks    map[string]ownHead
-	pushed   []any             // for the answer to the next request of the monitor
+	seen     []any             // epoch and cursor of this peer, as the monitor's last SUMMARY names them
 	answered map[string]int    // its questions, by how it asked
 	proven   map[string]proven // evidence, by id
 }
@@ -153,8 +156,7 @@ func (p *peer) serve(listener net.Listener) {
 			http.Error(to, err.Error(), http.StatusBadRequest)
 			return
 		}
-		replies := append(p.pushed, p.reply(fields[6].([]any), "in a request")...)
-		p.pushed = nil
+		replies := p.reply(fields[6].([]any), "in a request")
 		to.Header().Set("Content-Type", mediaType)
 		to.Write(seal(p.key, p.fields(fields[4].([]byte), replies)))
 	}))
@@ -166,8 +168,12 @@ func (p *peer) reply(messages []any, how string) []any {
 	for _, one := range messages {
 		message := one.([]any)
 		switch kind, _ := message[0].(uint64); kind {
-		case summary:
-			replies = append(replies, p.summary(0, 0))
+		case summary: // in a request: p.replyTo leaves out those in answers
+			p.seen = message[6:8]
+			all := []any{uint64(digest), nil, uint64(cursor), p.held.sorted(0, 1), false}
+			replies = append(replies, p.summary(0, 0), all)
+		case buckets:
+			replies = append(replies, p.held.part(message[2].([]byte), message[3].([]byte)))
 		case getHeads:
 			for _, origin := range message[1].([]any) {
 				if own, ok := p.forks[string(origin.([]byte))]; ok {
@@ -225,7 +231,8 @@ func (p *peer) summary(seenEpoch, seenCursor uint64) []any {
 }
 
 func (p *peer) summaryOf(frontier, convicted []byte, seenEpoch, seenCursor uint64) []any {
-	return []any{uint64(summary), uint64(1), uint64(len(p.logs)), frontier, convicted, uint64(0), seenEpoch, seenCursor}
+	count := uint64(len(p.logs))
+	return []any{uint64(summary), uint64(epoch), count, frontier, convicted, uint64(0), seenEpoch, seenCursor}
 }
 
 // convicted hashes the verdicts.

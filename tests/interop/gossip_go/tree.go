@@ -123,15 +123,24 @@ func (h held) buckets(count int, salt []byte) []byte {
 	return hashes
 }
 
+// part tells what is held in those buckets that somebody else has otherwise.
+func (h held) part(salt, theirs []byte) []any {
+	count := len(theirs) / 4
+	marks, entries := differing(h.buckets(count, salt), theirs), []any{}
+	for bucket := 0; bucket < count; bucket++ {
+		if marks[bucket/8]&(0x80>>(bucket%8)) != 0 {
+			entries = append(entries, h.sorted(bucket, count)...)
+		}
+	}
+	return []any{uint64(part), uint64(cursor), marks, entries, false}
+}
+
 // differing marks the buckets in which two sides differ.
 func differing(ours, theirs []byte) []byte {
 	marks := make([]byte, len(ours)/4/8)
-	for bucket := range marks {
-		for bit := 0; bit < 8; bit++ {
-			at := 4 * (8*bucket + bit)
-			if !bytes.Equal(ours[at:at+4], theirs[at:at+4]) {
-				marks[bucket] |= 0x80 >> bit
-			}
+	for bucket := 0; bucket < len(ours)/4; bucket++ {
+		if at := 4 * bucket; !bytes.Equal(ours[at:at+4], theirs[at:at+4]) {
+			marks[bucket/8] |= 0x80 >> (bucket % 8)
 		}
 	}
 	return marks

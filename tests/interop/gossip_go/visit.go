@@ -37,8 +37,7 @@ func (p *peer) catchUp() []any {
 	theirs, offered := answer.one(summary), answer.one(buckets)
 	expect(theirs[1] != uint64(0) && theirs[2] == uint64(len(p.logs)), "the SUMMARY is wrong: %v", shown(theirs))
 	salt, hashes := offered[2].([]byte), offered[3].([]byte)
-	marks := differing(p.held.buckets(len(hashes)/4, salt), hashes)
-	answer = p.ask("", []any{uint64(part), uint64(0), marks, []any{}, false})
+	answer = p.ask("", p.held.part(salt, hashes))
 	told := answer.one(part)
 	expect(told[4] == true && told[1] == offered[1], "the PART is no full answer: %v", shown(told))
 	p.held.add(told[3])
@@ -154,7 +153,8 @@ func (p *peer) waitFor(before []any) []any {
 	return after
 }
 
-// accuse shows the monitor heads of forks, answers what it asks, and waits until it sends evidence of each.
+// accuse shows the monitor heads of forks, answers what it asks, and waits until it sends evidence of each. Where the
+// monitor can dial this peer, it is not pushed anything: it learns of them by anti-entropy.
 func (p *peer) accuse(forks []fork, listen string) any {
 	messages := []any{}
 	for _, one := range forks {
@@ -164,27 +164,30 @@ func (p *peer) accuse(forks []fork, listen string) any {
 		}
 		message := own.message()
 		p.forks[string(message[1].([]byte))] = own
+		size, root := uint64(len(own.leaves)), rootOf(own.leaves)
+		p.held.add([]any{[]any{message[1], size, root, uint64(inFull)}})
 		messages = append(messages, message)
 	}
-	if listen != "" {
-		p.pushed = messages
+	deadline := time.Now().Add(30 * time.Second)
+	if listen != "" { // the monitor comes here, and finds out for itself
 		go p.serve(must(net.Listen("tcp", listen)))
-	}
-	for deadline := time.Now().Add(30 * time.Second); p.provenCount() < len(forks); {
-		expect(time.Now().Before(deadline), "no evidence within 30 seconds, only %d", p.provenCount())
-		if listen != "" { // the monitor comes here with what it has to say
+		for !p.heardOfAll(len(forks), []any{uint64(epoch), uint64(cursor)}) {
+			expect(time.Now().Before(deadline), "the monitor did not take all of it, or proved nothing")
 			time.Sleep(20 * time.Millisecond)
-		} else {
-			messages = p.replyTo(p.ask("?wait=5", messages...))
 		}
+	}
+	for listen == "" && !p.heardOfAll(len(forks), nil) {
+		expect(time.Now().Before(deadline), "no evidence comes")
+		messages = p.replyTo(p.ask("?wait=5", messages...))
 	}
 	return p.verdicts()
 }
 
-func (p *peer) provenCount() int {
+// heardOfAll says whether evidence of all forks has come, and the monitor has seen what this peer holds.
+func (p *peer) heardOfAll(count int, seen []any) bool {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	return len(p.proven)
+	return len(p.proven) == count && (seen == nil || bytes.Equal(pack(p.seen), pack(seen)))
 }
 
 func (p *peer) replyTo(found answer) []any {
