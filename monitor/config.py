@@ -405,6 +405,10 @@ def _check_roles(path: Path, logs: Sequence[WatchedLog], observers: Sequence[Ver
             Trust((*log.keys, *log.policy.witness_keys, *observers))
         except ValueError as error:
             raise UsageError(f"{path}: {error}, about the log {log.origin}: find out whose key is right") from None
+        # Who contradicts itself is disbelieved by its name: an observer could take the witness out of all quorums.
+        witnesses = {key.name for key in log.policy.witness_keys if key not in observers}
+        if any(key.name in witnesses for key in observers):
+            raise UsageError(f"{path}: an observer's key is named like a witness of {log.origin}: ask for another one")
 
 
 def _vkey(where: str, text: str, types: "frozenset[KeyType] | set[KeyType]") -> VerifierKey:

@@ -75,7 +75,7 @@ from runtime.database_register import DatabaseRegister
 from runtime.signers import Signer
 from tlog.hashing import TreeHead
 from tlog.keys import VerifierKey
-from tlog.note import Note
+from tlog.note import MAX_NOTE_BYTES, Note
 from tlog.proofs import prove_consistency, root_at
 from tlog.signed_checkpoint import SignedCheckpoint
 
@@ -161,9 +161,12 @@ class Monitor:
         return self.accused_before.union(held.conviction.accused.name for held in self.gossip.state.evidence.values())
 
     def frontier(self, origin: bytes) -> bytes | None:
-        """The branch's note with the observer's signature, if the observer has one for it."""
+        """The branch's note with the observer's signature, if the observer has one for it and the note has room."""
         branch = self.branch(origin)
-        return None if branch.signed is None else branch.signed.raw + branch.line
+        if branch.signed is None:
+            return None
+        whole = branch.signed.raw + branch.line
+        return whole if len(whole) <= MAX_NOTE_BYTES else branch.signed.raw
 
     def problems(self) -> list[str]:
         """Say what keeps this monitor from doing its work: logs that it has not been able to look at."""

@@ -322,6 +322,16 @@ def test_two_keys_under_one_name_and_id_are_refused_at_the_start(tmp_path: Path)
         _check_roles(tmp_path, watched, (replace(witness, public_key=OBSERVER.verifier_key.public_key),))
 
 
+def test_an_observer_that_is_named_like_a_witness_is_refused_unless_it_is_that_witness(tmp_path: Path) -> None:
+    """By contradicting itself it would take the witness out of all quorums: who lied is known by its name."""
+    watched = settings(tmp_path, HEAD + LOG).logs
+    witness = watched[0].log.policy.witness_keys[0]
+    impostor = signer(witness.name, KeyType.COSIGNATURE_MLDSA44).verifier_key
+    with pytest.raises(UsageError, match="named like a witness of"):
+        _check_roles(tmp_path, watched, (impostor,))
+    _check_roles(tmp_path, watched, (witness,))
+
+
 def test_a_key_that_the_policy_names_too_counts_once(tmp_path: Path) -> None:
     assert settings(tmp_path, HEAD + LOG + f'vkeys = ["{signer(ORIGIN).verifier_key}"]\n').logs[0].log.keys == (
         signer(ORIGIN).verifier_key,

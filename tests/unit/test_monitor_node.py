@@ -46,6 +46,7 @@ from tests.served import served
 from tlog.evidence import Evidence, verify_evidence
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import KeyType
+from tlog.note import MAX_NOTE_BYTES
 from tlog.proofs import verify_consistency
 from tlog.signed_checkpoint import open_checkpoint
 
@@ -344,6 +345,16 @@ async def test_the_observer_signs_what_was_re_hashed_and_renews_it(tmp_path: Pat
         one.clock.advance(1)
         await one.poll()
         assert one.frontier_time() == one.clock.now()
+
+
+async def test_a_note_without_room_for_the_observers_line_is_the_frontier_as_it_is(tmp_path: Path) -> None:
+    log = grown(5)
+    room = MAX_NOTE_BYTES - len(log.sign(extensions=(b"x",)))
+    log.published = log.sign(extensions=(b"x" * (room + 1),))
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        assert one.monitor.branch(ID).line
+        assert one.monitor.frontier(ID) == log.published
 
 
 async def test_the_observer_signs_nothing_while_the_clock_is_far_behind(tmp_path: Path) -> None:
