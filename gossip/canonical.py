@@ -82,6 +82,8 @@ def _checked(value: object) -> Value:
         if not _TYPES.issuperset(map(type, level)):
             raise FormatError("a map or a floating-point number where none is allowed")
         level = list(chain.from_iterable(one for one in level if type(one) is tuple))
+        if not level:
+            break
     if not _SCALARS.issuperset(map(type, level)):
         raise FormatError("arrays are nested too deeply")
     return cast(Value, value)

@@ -401,9 +401,8 @@ class Monitor:
         own = self.state.branch(origin).signed
         sizes = candidate_sizes(own, signed, candidates)
         known: dict[int, list[SignedCheckpoint]] = defaultdict(list)
-        for (at, size, _), one in sorted(self.disk.heads.items(), key=lambda item: item[0]):
-            if at == origin and size in sizes:
-                known[size].append(one)
+        for key in sorted(key for key in self.disk.heads if key[0] == origin and key[1] in sizes):
+            known[key[1]].append(self.disk.heads[key])
         cosigned = self._cosigned_on_branch(origin, signed)
         policy = self.rules.logs[origin].policy
         outcome = adjudicate(own, signed, candidates, self._read(origin), known, cosigned, policy)
@@ -412,17 +411,17 @@ class Monitor:
     def _cosigned_on_branch(self, origin: bytes, signed: SignedCheckpoint) -> list[SignedCheckpoint]:
         """Find the heads on the branch that somebody who cosigned this one signed, too."""
         cosigners = {one.key for one in signed.signatures if one.timestamp}
-        return [
-            one
-            for key, one in sorted(self.disk.heads.items(), key=lambda item: item[0])
-            if key[0] == origin and key in self.disk.settled and any(by.key in cosigners for by in one.signatures)
-        ]
+        on_branch = sorted(key for key in self.disk.settled if key[0] == origin and key in self.disk.heads)
+        heads = (self.disk.heads[key] for key in on_branch)
+        return [one for one in heads if any(by.key in cosigners for by in one.signatures)]
 
     def _reviewed(self, origin: bytes) -> list[Event]:
         size = self.state.branch(origin).size
-        still_open = [key for key in sorted(self.disk.heads) if key[0] == origin and key[1] <= size]
+        still_open = (key for key in self.disk.heads if key[0] == origin and key[1] <= size)
         return [
-            self._adjudicated(origin, self.disk.heads[key], ()) for key in still_open if key not in self.disk.settled
+            self._adjudicated(origin, self.disk.heads[key], ())
+            for key in sorted(still_open)
+            if key not in self.disk.settled
         ]
 
     def _compared(self, peer: bytes, origin: bytes, head: TreeHead) -> Compared:
