@@ -230,12 +230,12 @@ async def test_go_is_refused_as_specified(tmp_path: Path, gossip_go: Path) -> No
     async with scene(tmp_path, gossip_go) as here:
         statuses = await here.run("refused")
     wrong = {"a signature changed", "another key's", "a stranger's"}
-    taken = {"good", "an unknown message", "good again"}
+    taken = {"good", "an unknown message", "unknown evidence", "good again"}
     assert {name for name, status in statuses.items() if status == 403} == wrong
     assert {name for name, status in statuses.items() if status == 200} == taken
     assert statuses["too long"] == 413
     assert {statuses[name] for name in statuses.keys() - wrong - taken - {"too long"}} == {400}
-    assert len(statuses) == 15
+    assert len(statuses) == 17
 
 
 def test_the_other_peer_is_short_enough_to_read() -> None:

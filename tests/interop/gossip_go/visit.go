@@ -265,6 +265,8 @@ func (p *peer) refused() any {
 		{"a stranger's", fields(func(f []any) { f[1] = random(32) })},
 		{"not canonical", signed},
 		{"a message of another shape", fields(func(f []any) { f[6] = []any{[]any{uint64(getHeads)}} })},
+		{"malformed evidence", fields(func(f []any) { f[6] = []any{[]any{uint64(evidence), uint64(2), []byte("tlog")}} })},
+		{"unknown evidence", fields(func(f []any) { f[6] = []any{[]any{uint64(evidence), uint64(99), []byte("tlog")}} })},
 		{"an unknown message", fields(func(f []any) { f[6] = []any{[]any{uint64(99), int64(-1), "later"}} })},
 		{"too long", make([]byte, maxEnvelope+1)},
 		{"good again", fields(func([]any) {})},
