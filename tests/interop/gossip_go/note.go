@@ -87,6 +87,9 @@ func parseNote(raw string) (note, error) {
 		}
 		found.lines = append(found.lines, line{fields[1], data[:4], data[4:]})
 	}
+	if len(raw) > maxNote || len(found.lines) > 100 {
+		return note{}, errFormat
+	}
 	return found, nil
 }
 
@@ -199,7 +202,8 @@ func readTestimonyFile(raw string) ([]any, error) {
 	return notes, nil
 }
 
-// verifyEvidence judges same-size and non-consistent against a key of type 0x01, and returns the id.
+// verifyEvidence judges same-size and non-consistent against a key of type 0x01, and returns the id. Of section 4.4 it
+// leaves out points of low order, which crypto/ed25519 does not tell.
 func verifyEvidence(bundle string, key vkey) ([]byte, error) {
 	header, pair, _ := strings.Cut(bundle, "\n\n")
 	lines := strings.Split(header, "\n")
