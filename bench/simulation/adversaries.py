@@ -128,7 +128,7 @@ class Flood:
     def __init__(self, chance: random.Random, origin: bytes, note: bytes) -> None:
         self._chance = chance
         self._origin = origin
-        self._note = note
+        self.note = note
 
     def answer(self, sender: bytes, messages: Sequence[Message]) -> Sequence[Known] | None:
         return self.unasked(sender)
@@ -137,33 +137,40 @@ class Flood:
         return [self._garbage() for _ in range(_FLOOD)]
 
     def _garbage(self) -> Known:
-        known, unknown, junk = self._origin, self._chance.randbytes(32), self._chance.randbytes(32)
+        unknown, junk = self._chance.randbytes(32), self._chance.randbytes(32)
         size = self._chance.randrange(1, 2**40)
-        choices: Sequence[Callable[[], Known]] = (
-            lambda: Head(unknown, self._note, VERIFIED, None, ()),
-            lambda: Head(known, self._forged(), VERIFIED, None, ()),
-            lambda: Head(known, self._note, VERIFIED, size, (junk,) * 3),
-            lambda: Digest(None, size, (DigestEntry(known, size, junk, VERIFIED),), False),
-            lambda: Digest(None, size, (DigestEntry(unknown, size, junk, VERIFIED),), False),
-            lambda: Summary(size, 1, junk, unknown, 3, size, size),
-            lambda: Buckets(size, junk[:8], junk),
-            lambda: Part(size, junk[:4], (DigestEntry(known, size, junk, VERIFIED),), False),
-            lambda: GetHeads((known, unknown)),
-            lambda: GetConsistency(known, 1, size),
-            lambda: Consistency(known, 1, size, junk, unknown, (junk,) * 8),
-            lambda: GetTile(known, 0, size % 64, 256),
-            lambda: TileData(known, 0, 0, junk * 256),
-            lambda: HaveEvidence((HeldEvidence(4, known, unknown, junk),)),
-            lambda: GetEvidence((junk,)),
-            lambda: EvidenceBundle(4, b"tlog-evidence@v1\ntype non-consistent\n" + junk.hex().encode()),
-        )
-        return self._chance.choice(choices)()
+        return self._chance.choice(_GARBAGE)(self, self._origin, unknown, junk, size)
 
-    def _forged(self) -> bytes:
+    def forged(self) -> bytes:
         """A note whose last signature does not verify."""
-        at = self._chance.randrange(len(self._note) - 40, len(self._note) - 10)
-        other = b"A" if self._note[at : at + 1] != b"A" else b"B"
-        return self._note[:at] + other + self._note[at + 1 :]
+        at = self._chance.randrange(len(self.note) - 40, len(self.note) - 10)
+        other = b"A" if self.note[at : at + 1] != b"A" else b"B"
+        return self.note[:at] + other + self.note[at + 1 :]
+
+
+_Garbage = Callable[[Flood, bytes, bytes, bytes, int], Known]
+
+# Of a known origin, an unknown one, junk and a size.
+_GARBAGE: Sequence[_Garbage] = (
+    lambda flood, known, unknown, junk, size: Head(unknown, flood.note, VERIFIED, None, ()),
+    lambda flood, known, unknown, junk, size: Head(known, flood.forged(), VERIFIED, None, ()),
+    lambda flood, known, unknown, junk, size: Head(known, flood.note, VERIFIED, size, (junk,) * 3),
+    lambda flood, known, unknown, junk, size: Digest(None, size, (DigestEntry(known, size, junk, VERIFIED),), False),
+    lambda flood, known, unknown, junk, size: Digest(None, size, (DigestEntry(unknown, size, junk, VERIFIED),), False),
+    lambda flood, known, unknown, junk, size: Summary(size, 1, junk, unknown, 3, size, size),
+    lambda flood, known, unknown, junk, size: Buckets(size, junk[:8], junk),
+    lambda flood, known, unknown, junk, size: Part(size, junk[:4], (DigestEntry(known, size, junk, VERIFIED),), False),
+    lambda flood, known, unknown, junk, size: GetHeads((known, unknown)),
+    lambda flood, known, unknown, junk, size: GetConsistency(known, 1, size),
+    lambda flood, known, unknown, junk, size: Consistency(known, 1, size, junk, unknown, (junk,) * 8),
+    lambda flood, known, unknown, junk, size: GetTile(known, 0, size % 64, 256),
+    lambda flood, known, unknown, junk, size: TileData(known, 0, 0, junk * 256),
+    lambda flood, known, unknown, junk, size: HaveEvidence((HeldEvidence(4, known, unknown, junk),)),
+    lambda flood, known, unknown, junk, size: GetEvidence((junk,)),
+    lambda flood, known, unknown, junk, size: EvidenceBundle(
+        4, b"tlog-evidence@v1\ntype non-consistent\n" + junk.hex().encode()
+    ),
+)
 
 
 class TwoFaces:

@@ -53,13 +53,12 @@ def spend(budget: Budget | None, kind: Kind, amount: int, now_ms: int, logs: int
 
 
 def _filled(budget: Budget | None, now_ms: int, checking: Rate) -> Budget:
-    full = Budget(1000 * checking.burst, 1000 * REQUESTS.burst, 1000 * EVIDENCE.burst, now_ms)
     if budget is None:
-        return full
+        return Budget(1000 * checking.burst, 1000 * REQUESTS.burst, 1000 * EVIDENCE.burst, now_ms)
     passed = now_ms - budget.at_ms
     return Budget(
-        min(full.checks, budget.checks + checking.per_second * passed),
-        min(full.requests, budget.requests + REQUESTS.per_second * passed),
-        min(full.evidence, budget.evidence + EVIDENCE.per_second * passed),
+        min(1000 * checking.burst, budget.checks + checking.per_second * passed),
+        min(1000 * REQUESTS.burst, budget.requests + REQUESTS.per_second * passed),
+        min(1000 * EVIDENCE.burst, budget.evidence + EVIDENCE.per_second * passed),
         now_ms,
     )
