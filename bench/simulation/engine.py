@@ -8,6 +8,7 @@ give one hash in whatever process, under whatever seed of Python's own hashes.
 import heapq
 import random
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import TypeVarTuple
 
@@ -54,7 +55,8 @@ class Engine:
         """Let something happen at a time; of what is due at the same time, what was scheduled first comes first."""
         if time < self.now:
             raise AssertionError("nothing happens in the past")
-        heapq.heappush(self._queue, (time, self._scheduled, lambda: action(*arguments)))
+        due: Callable[[], None] = partial(action, *arguments)
+        heapq.heappush(self._queue, (time, self._scheduled, due))
         self._scheduled += 1
 
     def after(self, delay: int, action: Callable[[*Arguments], None], *arguments: *Arguments) -> None:
@@ -63,10 +65,10 @@ class Engine:
 
     def record(self, *parts: bytes) -> None:
         """Put what happens now into the trace. The lengths keep different parts from looking the same."""
-        self._trace.update(b"%d %d" % (self.now, len(parts)))
+        measured = [b"%d %d" % (self.now, len(parts))]
         for part in parts:
-            self._trace.update(b" %d " % len(part))
-            self._trace.update(part)
+            measured += (b" %d " % len(part), part)
+        self._trace.update(b"".join(measured))
 
     def run(self, until: int, done: Callable[[], bool] | None = None) -> None:
         """Let everything happen up to a time, or until ``done`` says so; looks at ``done`` after every event."""

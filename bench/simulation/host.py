@@ -109,8 +109,17 @@ class Disk:
     branches: dict[bytes, tuple[SignedCheckpoint, Shape]] = field(default_factory=dict)
     stated: dict[bytes, Statement] = field(default_factory=dict)
     evidence: dict[bytes, bytes] = field(default_factory=dict)
-    weighed: dict[tuple[bytes, VerifierKey], tuple[Staircase, list[SignedCheckpoint]]] = field(default_factory=dict)
+    weighed: dict[tuple[bytes, VerifierKey], "Weighed"] = field(default_factory=dict)
     testimony: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Weighed:
+    """What one key stated of one log. ``quiet`` are statements that change nothing of it and contradict none of it."""
+
+    stair: Staircase = field(default_factory=lambda: Staircase(1))
+    notes: list[SignedCheckpoint] = field(default_factory=list)
+    quiet: set[tuple[int, int, Hash]] = field(default_factory=set)
 
 
 class Watcher(Protocol):
@@ -172,6 +181,8 @@ class Monitor:
         self._drafts: dict[bytes, Shape] = {}
         self._errands: set[Event | Effect] = set()
         self._wake: int | None = None
+        self._looked_at: State | None = None
+        self._wakes_ms = 0
         self._starts = 0
         self._receiving = False
 
@@ -236,9 +247,9 @@ class Monitor:
             if key not in self.disk.settled:
                 self.show(HeadSeen(key[0], signed.raw))
         # A statement may have been written down, and the power gone before anybody heard what it contradicts.
-        for (origin, accused), (stair, notes) in list(self.disk.weighed.items()):
-            for one, other in stair.contradictory():
-                for evidence in contradictions(notes[one], accused, [notes[other]]):
+        for (origin, accused), known in list(self.disk.weighed.items()):
+            for one, other in known.stair.contradictory():
+                for evidence in contradictions(known.notes[one], accused, [known.notes[other]]):
                     self.show(Contradicted(origin, evidence))
 
     def _is_down(self) -> bool:
@@ -282,7 +293,7 @@ class Monitor:
             self._network.send(self.id, peer, messages)
         if not self.up:
             return
-        due = max(wake_ms(self.state) * 1000, self._engine.now)
+        due = max(self._wake_ms() * 1000, self._engine.now)
         if self._wake is None or due < self._wake:
             self._wake = due
             self._engine.at(due, self._woken, due, self._starts)
@@ -291,10 +302,16 @@ class Monitor:
         if not self.up or self._wake != due or self._starts != starts:
             return
         self._wake = None
-        if wake_ms(self.state) <= self._engine.now_ms:
+        if self._wake_ms() <= self._engine.now_ms:
             self._take(Tick())
         else:
             self._end_of_turn()
+
+    def _wake_ms(self) -> int:
+        """When the state as it is has something to do; many an event leaves it as it was."""
+        if self._looked_at is not self.state:
+            self._looked_at, self._wakes_ms = self.state, wake_ms(self.state)
+        return self._wakes_ms
 
     def _send(self, peer: bytes, message: Known) -> None:
         self._watcher.sends(message)
@@ -436,17 +453,24 @@ class Monitor:
         for signature in signed.signatures:
             if not signature.timestamp:
                 continue
-            stair, notes = self.disk.weighed.setdefault((origin, signature.key), (Staircase(1), []))
+            known = self.disk.weighed.get((origin, signature.key))
+            if known is None:
+                known = self.disk.weighed[origin, signature.key] = Weighed()
             stated = (signature.timestamp, signed.size, signed.root_hash)
-            neighbours = [notes[number] for number in stair.against(*stated)]
+            if stated in known.quiet:
+                continue
+            neighbours = [known.notes[number] for number in known.stair.against(*stated)]
             found += [Contradicted(origin, one) for one in contradictions(signed, signature.key, neighbours)]
-            needed, replaced = stair.needs(*stated)
+            needed, replaced = known.stair.needs(*stated)
             if needed:
                 self._write()
                 if replaced is not None:
-                    stair.remove(replaced)
-                stair.add(*stated, len(notes))
-                notes.append(signed)
+                    known.stair.remove(replaced)
+                known.stair.add(*stated, len(known.notes))
+                known.notes.append(signed)
+                known.quiet.clear()
+            elif not neighbours:
+                known.quiet.add(stated)
         return found
 
     # The branch.

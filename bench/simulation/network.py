@@ -128,12 +128,12 @@ class Network:
         wires = [self._wire(message) for message in messages]
         for message, wire in zip(messages, wires, strict=True):
             traffic.bytes[type(message).__name__] += len(wire.raw)
-        raw = b"".join(wire.raw for wire in wires)
+        raw = b"".join([wire.raw for wire in wires])
         delay = self.delay(sender, recipient) + self._queued(sender, len(raw) + CARRIED_BYTES)
         if self._fails(sender, recipient, answer=answer):
             self.lost += 1
             return
-        parsed = tuple(wire.parsed for wire in wires)
+        parsed = tuple([wire.parsed for wire in wires])
         self.engine.after(delay, self._arrive, sender, recipient, raw, parsed, answer)
         if self.links.duplicated and self._loss.random() < self.links.duplicated:
             self.engine.after(2 * delay, self._arrive, sender, recipient, raw, parsed, answer)
@@ -148,12 +148,14 @@ class Network:
 
     def _fails(self, sender: bytes, recipient: bytes, *, answer: bool) -> bool:
         lost = self.links.loss > 0 and self._loss.random() < self.links.loss
+        if lost or not (self._cuts or self._half_open):
+            return lost
         cuts = (*self._cuts, *(self._half_open if answer else ()))
-        return lost or any(separates(sender, recipient) for separates in cuts)
+        return any(separates(sender, recipient) for separates in cuts)
 
     def _arrive(self, sender: bytes, recipient: bytes, raw: bytes, messages: tuple[Message, ...], answer: bool) -> None:
         one, other = self._participants[sender], self._participants[recipient]
-        if any(separates(sender, recipient) for separates in self._cuts):
+        if self._cuts and any(separates(sender, recipient) for separates in self._cuts):
             self.lost += 1
             return
         if abs(one.clock_step - other.clock_step) > MAX_CLOCK_DISTANCE_MS // 1000:

@@ -172,8 +172,10 @@ def _received(turn: Turn, peer: bytes, messages: Sequence[Message], *, answer: b
     """Take a peer's messages one by one, up to the first that has to be refused."""
     if not answer:
         turn.heard(peer)
+    if not messages:
+        return
     looked_at = Counter[bytes]()
-    bucketed = any(isinstance(message, Buckets) for message in messages)
+    bucketed = Buckets in map(type, messages)
     for message in messages:
         if isinstance(message, Head):
             looked_at[message.origin] += 1
@@ -182,7 +184,7 @@ def _received(turn: Turn, peer: bytes, messages: Sequence[Message], *, answer: b
                 continue
         before = len(turn.effects)
         _message(turn, peer, message, answer=answer, bucketed=bucketed)
-        if any(isinstance(effect, Refuse) for effect in turn.effects[before:]):
+        if Refuse in map(type, turn.effects[before:]):
             return
 
 
