@@ -14,7 +14,9 @@ from bench.simulation.stories import Ending
 
 SEED = 1
 MAX_TOLD = 10  # of what went wrong, in full
-CHUNK = {10: 40, 100: 4}  # stories between two looks; one of larger federations
+# Stories between two looks. At the end of each some processor waits for the slowest story, so there are to be many.
+CHUNK = {10: 200, 100: 20}
+CHUNK_OF_LARGE = 6
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = ("bench/simulation", "gossip", "tlog")
@@ -75,7 +77,7 @@ class Tally:
             return None
         _, size = min(left)
         first = self._of(size).runs
-        return size, range(SEED + first, SEED + min(first + CHUNK.get(size, 2), wanted[size]))
+        return size, range(SEED + first, SEED + min(first + CHUNK.get(size, CHUNK_OF_LARGE), wanted[size]))
 
     def add(self, size: int, endings: Sequence[Ending | str], seconds: float) -> None:
         """Count these, which came next."""

@@ -194,19 +194,19 @@ def test_a_conviction_that_not_everybody_knows_of_is_noticed() -> None:
 
 
 def test_a_count_of_stories_says_which_were_played_and_goes_on_where_it_ended(tmp_path: Path) -> None:
-    path, wanted = tmp_path / "tally.json", {10: 50, 1000: 3}
+    path, wanted = tmp_path / "tally.json", {10: 250, 1000: 8}
     ending = story(Plot("same size"), 1)
     tally = Tally.read(path, "one")
-    assert tally.next_chunk(wanted) == (10, range(1, 41))
-    tally.add(10, [ending] * 39 + ["seed 40: I1: an honest key is convicted"], 1.0)
-    assert tally.next_chunk(wanted) == (1000, range(1, 3))
-    tally.add(1000, [ending] * 3, 1.0)
+    assert tally.next_chunk(wanted) == (10, range(1, 201))
+    tally.add(10, [ending] * 199 + ["seed 200: I1: an honest key is convicted"], 1.0)
+    assert tally.next_chunk(wanted) == (1000, range(1, 7))
+    tally.add(1000, [ending] * 8, 1.0)
     tally.write(path, wanted)
     again = Tally.read(path, "one")
-    assert (again, again.next_chunk(wanted)) == (tally, (10, range(41, 51)))
+    assert (again, again.next_chunk(wanted)) == (tally, (10, range(201, 251)))
     of_ten = again.played[10]
-    assert (of_ten.runs, of_ten.broken, of_ten.honest_keys_convicted) == (40, 1, 1)
-    again.add(10, [ending] * 10, 1.0)
+    assert (of_ten.runs, of_ten.broken, of_ten.honest_keys_convicted) == (200, 1, 1)
+    again.add(10, [ending] * 50, 1.0)
     assert again.next_chunk(wanted) is None
     assert Tally.read(path, "other").played == {}
     assert code_hash() == code_hash()
