@@ -168,6 +168,13 @@ async def test_a_monitor_that_stays_behind_does_not_count() -> None:
     assert "nothing shows how the two relate" in str(outcome.heard[1].problem)
 
 
+async def test_monitors_that_stay_behind_keep_no_other_from_being_asked() -> None:
+    behind = [Monitor([says("stale", OBSERVERS[0], 20)]) for _ in range(24)]
+    honest = [Monitor([says("fork", OBSERVERS[1], 20, evidence=["a" * 64])], PROOF.format()) for _ in range(3)]
+    outcome = await ask(*behind, *honest, seconds=3.0)
+    assert [one.proven is not None for one in outcome.heard] == [False] * 24 + [True] * 3
+
+
 async def test_evidence_that_holds_is_a_verdict_whoever_agrees() -> None:
     fork = says("fork", OBSERVERS[2], 20, evidence=["0" * 64])
     outcome = await ask(Monitor([SAME]), Monitor([PREFIX]), Monitor([fork], PROOF.format()))
