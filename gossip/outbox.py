@@ -32,7 +32,9 @@ from gossip.messages import (
 MAX_WAITING_MESSAGES = 512  # per peer; older ones are dropped first, and anti-entropy repeats what matters
 MAX_WAITING_EVIDENCE = 64  # per peer, and as many of its names, apart from the rest: no flood may displace a conviction
 MAX_BATCH_BYTES = MAX_ENVELOPE_BYTES - 256 * 1024  # of messages; one that is alone has 330 kB at most
-MAX_PENDING_BYTES = 128 * 1024  # of pending heads in one envelope, or one: no more than two seconds of a peer's budget
+MAX_PENDING_BYTES = (
+    128 * 1024
+)  # of pending heads in one envelope: their share, and no more than two seconds of a peer's budget
 MAX_BATCH = 1024  # messages in one envelope
 
 
@@ -117,7 +119,7 @@ class Outbox:
         batch: list[Waiting] = []
         size = 0
         for turn, queue in zip(Turn, self._queues, strict=True):
-            room = min(MAX_BATCH_BYTES, size + MAX_PENDING_BYTES) if turn is Turn.PENDING else MAX_BATCH_BYTES
+            room = _room(turn, size)
             while queue.items and len(batch) < MAX_BATCH and (not batch or size + queue.items[0].size <= room):
                 batch.append(queue.items.popleft())
                 size += batch[-1].size
@@ -155,6 +157,20 @@ class _Queue:
 
     def _of_topic(self, waiting: Waiting) -> list[Waiting]:
         return [one for one in self.items if waiting.topic is not None and one.topic == waiting.topic]
+
+
+def _room(turn: Turn, taken: int) -> int:
+    """How large an envelope may get with messages of this turn.
+
+    What waits last has its share of each, or logs that together sign long heads all the time would keep it back.
+    """
+    match turn:
+        case Turn.OTHERS:
+            return MAX_BATCH_BYTES - MAX_PENDING_BYTES
+        case Turn.PENDING:
+            return min(taken + MAX_PENDING_BYTES, MAX_BATCH_BYTES)
+        case _:
+            return MAX_BATCH_BYTES
 
 
 def _turn(message: Known) -> Turn:

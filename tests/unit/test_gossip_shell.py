@@ -716,8 +716,8 @@ def test_whatever_waits_an_envelope_is_not_larger_than_a_peer_reads() -> None:
     for number in range(111):
         outbox.put(Head(number.to_bytes(32), bytes(7000), 1, None, ()))
     outbox.put(Digest(0, 1, tuple(DigestEntry(bytes(32), 2**62, bytes(32), 1) for _ in range(MAX_DIGEST)), more=False))
-    batches = [outbox.take(), outbox.take()]
-    assert [len(batch) for batch in batches] == [111, 1]
+    batches = list(iter(outbox.take, []))
+    assert (len(batches), sum(len(batch) for batch in batches)) == (2, 112)
     sealed = [Envelope(H, H, 0, bytes(16), None, tuple(one.value for one in batch)) for batch in batches]
     assert all(len(seal(one, KEYS["a"])) <= MAX_ENVELOPE_BYTES for one in sealed)
 
@@ -728,6 +728,17 @@ def test_no_flood_of_heads_displaces_the_name_of_evidence() -> None:
     for number in range(2 * MAX_WAITING_MESSAGES):
         outbox.put(Head(number.to_bytes(32), b"note", 2, None, ()))
     assert outbox.take()[0].value == format_message(HaveEvidence((HeldEvidence(2, H, H, H),)))
+
+
+def test_logs_that_sign_long_heads_all_the_time_leave_room_for_a_pending_head_of_another() -> None:
+    outbox = Outbox()
+    pending = Head(bytes(32), bytes(90_000), 2, None, ())
+    outbox.put(pending)
+    for number in range(1, 9):
+        outbox.put(Head(number.to_bytes(32), bytes(96_000), 1, None, ()))
+    batch = outbox.take()
+    assert format_message(pending) in [waiting.value for waiting in batch]
+    assert len(batch) == 7
 
 
 def test_pending_heads_of_one_log_wait_behind_everything_else_and_leave_room_for_those_of_another() -> None:
