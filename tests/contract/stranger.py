@@ -32,7 +32,15 @@ HEADERS = {
     b"cosigner-rollback": rb"",
     b"cosigner-same-size": rb"",
     b"cosigner-non-consistent": PREFIX,
+    b"subtree": rb"",
     b"quorum-split": rb"(?:%s)?" % PREFIX,
+    b"rotation": rb"",
+}
+CHECKPOINT = rb"(?P<size>%s)\n(?P<hash>%s)(?P<extensions>(?:\n[^\n]+)*)" % (DECIMAL, HASH)
+TEXTS = {  # below the origin, where they are not checkpoints
+    b"subtree": rb"(?P<place>(?P<start>%s) (?P<size>%s))\n(?P<hash>%s)" % (DECIMAL, DECIMAL, HASH),
+    b"rotation": rb"(?P<place>rotate (?P<number>%s))\nnew (?P<new>[^\n]+)\ncutoff (?P<size>%s) (?P<hash>%s)"
+    % (DECIMAL, DECIMAL, HASH),
 }
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
@@ -58,28 +66,38 @@ def verdict(bundle: bytes, vkeys: list[str], policy: str | None, origin: str | N
     type_, header, notes = parse(bundle)
     about = notes[0]["origin"]
     require(origin in (None, about), "signature")
-    logs, cosigners = roles(about, vkeys, policy, origin)
+    logs, cosigners = asked(type_, *roles(about, vkeys, policy, origin))
     for note in notes:
         open_note(note, {**logs, **cosigners})
     require(all(note["origin"] == about for note in notes), "proof")
     first, second = notes[0], notes[-1]
-    accused = cosigners if type_.startswith("cosigner") else logs
+    accused = cosigners if type_.startswith("cosigner") or type_ == "subtree" else logs
     one, other = choose(type_, first, second, accused)
     contradict(type_, header, first, second)
     parties = quorum(first, second, policy) if type_ == "quorum-split" else []
-    if type_ == "bad-empty-head":
-        stated = [(first["size"], first["root"], one[1])]
-    else:
-        stated = sorted([(first["size"], first["root"], one[1]), (second["size"], second["root"], other[1])])
-    packed = msgpack([type_, one[0], about, [list(statement) for statement in stated]])
+    pairs = [(first, one)] if type_ == "bad-empty-head" else [(first, one), (second, other)]
+    stated = sorted(statement(type_, note, time) for note, (_, time) in pairs)
+    packed = msgpack([type_, one[0], about, stated])
     return {
         "type": type_,
         "accused": one[0],
         "origin": about,
-        "statements": [[size, base64.b64encode(root).decode(), time] for size, root, time in stated],
+        "statements": [[readable(value) for value in values] for values in stated],
         "cosigners": parties,
         "id": hashlib.sha256(packed).hexdigest(),
     }
+
+
+def statement(type_: str, note: dict[str, Any], time: int) -> list[Any]:
+    if type_ == "subtree":
+        return [note["start"], note["size"], note["root"]]
+    if type_ == "rotation":
+        return [note["number"], note["new"], note["size"], note["root"]]
+    return [note["size"], note["root"], time]
+
+
+def readable(value: object) -> object:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 # Section 2.
@@ -99,30 +117,40 @@ def parse(bundle: bytes) -> tuple[str, tuple[bytes, ...], list[dict[str, Any]]]:
     for value in re.findall(rb"(?m)^(?:level|index) (.*)$", fields):
         require(int(value) <= MAX, "format")
     if type_ == b"bad-empty-head":
-        return type_.decode(), match.groups(), [parse_note(rest)]
+        return type_.decode(), match.groups(), [parse_note(rest, CHECKPOINT)]
     text, empty, signatures = rest.partition(b"\n\n")
     own, separator, second = (b"\n" + signatures).partition(b"\n--\n")
     require(empty and separator, "format")
-    return type_.decode(), match.groups(), [parse_note(text + b"\n" + own + b"\n"), parse_note(second)]
+    pattern = TEXTS.get(type_, CHECKPOINT)
+    halves = (text + b"\n" + own + b"\n", second)
+    return type_.decode(), match.groups(), [parse_note(half, pattern) for half in halves]
 
 
-def parse_note(raw: bytes) -> dict[str, Any]:
+def parse_note(raw: bytes, pattern: bytes) -> dict[str, Any]:
     require(len(raw) <= 98_304 and not re.search(rb"[\x00-\x09\x0b-\x1f]", raw), "format")
     try:
         raw.decode()
     except UnicodeDecodeError:
         raise RefusedError("format") from None
     text, empty, tail = raw.rpartition(b"\n\n")
-    match = re.fullmatch(rb"([^\n]{1,255})\n(%s)\n(%s)((?:\n[^\n]+)*)" % (DECIMAL, HASH), text)
-    require(empty and tail.endswith(b"\n") and match and int(match[2]) <= MAX, "format")
+    match = re.fullmatch(rb"(?P<origin>[^\n]{1,255})\n" + pattern, text)
+    if match is None or not empty or not tail.endswith(b"\n"):
+        raise RefusedError("format")
     lines = [parse_line(line) for line in tail[:-1].split(b"\n")]
     require(len(lines) <= 100, "format")
+    said = match.groupdict()
+    start, size, number = (int(said.get(name, default)) for name, default in (("start", 0), ("size", 0), ("number", 1)))
+    require(max(size, number) <= MAX and number > 0 and (start < size or "start" not in said), "format")
     return {
         "text": text + b"\n",
-        "origin": match[1].decode(),  # type: ignore[index]  # required above
-        "size": int(match[2]),  # type: ignore[index]
-        "root": decode(match[3]),  # type: ignore[index]
-        "extended": bool(match[4]),  # type: ignore[index]
+        "origin": said["origin"].decode(),
+        "place": said.get("place"),
+        "start": start,
+        "size": size,
+        "number": number,
+        "new": said.get("new", b"").decode(),
+        "root": decode(said["hash"]),
+        "extended": bool(said.get("extensions")),
         "lines": lines,
     }
 
@@ -163,6 +191,14 @@ def roles(origin: str, vkeys: list[str], policy: str | None, named: str | None) 
     return logs, cosigners
 
 
+def asked(type_: str, logs: Keys, cosigners: Keys) -> tuple[Keys, Keys]:
+    if type_ == "subtree":
+        return {}, {vkey: key for vkey, key in cosigners.items() if key[2] == 6}
+    if type_ == "rotation":
+        return {vkey: key for vkey, key in logs.items() if key[2] in (1, 2)}, {}
+    return logs, cosigners
+
+
 def is_log(key: tuple[str, bytes, int, bytes], origin: str) -> bool:
     return key[2] in (1, 2, 5) or (key[2] == 6 and key[0] == origin)
 
@@ -189,7 +225,7 @@ def check(note: dict[str, Any], key: tuple[str, bytes, int, bytes], body: bytes)
     name, _, type_, public = key
     time = int.from_bytes(body[:8], "big") if type_ in (4, 5, 6) else 0
     require(time <= MAX, "signature")
-    size = note["size"].to_bytes(8, "big")
+    start, size = note["start"].to_bytes(8, "big"), note["size"].to_bytes(8, "big")
     try:
         if type_ == 1:
             verify_ed25519(public, body, note["text"])
@@ -204,9 +240,9 @@ def check(note: dict[str, Any], key: tuple[str, bytes, int, bytes], body: bytes)
             message = b"\x00\x01" + body[:8] + size + note["root"]
             load_der_public_key(public).verify(body[12:], message, ECDSA(SHA256()))  # type: ignore[union-attr,call-arg,arg-type]
         else:
-            require(not note["extended"], "signature")
+            require(not note["extended"] and not (note["place"] and time), "signature")
             message = b"subtree/v1\n\0" + prefixed(name) + body[:8] + prefixed(note["origin"])
-            MLDSA44PublicKey.from_public_bytes(public).verify(body[8:], message + bytes(8) + size + note["root"])
+            MLDSA44PublicKey.from_public_bytes(public).verify(body[8:], message + start + size + note["root"])
     except InvalidSignature:
         raise RefusedError("signature") from None
     return time
@@ -225,9 +261,8 @@ def choose(type_: str, first: dict[str, Any], second: dict[str, Any], accused: K
     ones = [by for by in first["by"] if by[0] in accused]
     others = [by for by in second["by"] if by[0] in accused]
     same = [(one, other) for one in ones for other in others if one[0] == other[0]]
-    pairs = same
-    if not same and not type_.startswith("cosigner") and not type_.endswith("rollback"):
-        pairs = [(one, other) for one in ones for other in others]
+    alone = type_.startswith("cosigner") or type_.endswith("rollback") or type_ in ("subtree", "rotation")
+    pairs = same if same or alone else [(one, other) for one in ones for other in others]
     require(pairs, "signature")
     if type_.endswith("rollback"):
         pairs = [pair for pair in pairs if 0 < pair[0][1] < pair[1][1]]
@@ -241,6 +276,8 @@ def contradict(type_: str, header: tuple[bytes, ...], first: dict[str, Any], sec
         require(m == 0 and a != hashlib.sha256(b"").digest(), "proof")
     elif type_.endswith("rollback"):
         require(m > n, "proof")
+    elif type_ in ("subtree", "rotation"):
+        require(first["place"] == second["place"] and first["text"] < second["text"], "proof")
     elif type_ == "openings":
         level, index = int(header[0]), int(header[1])
         require((m, a) < (n, b) and header[2] != header[4], "proof")
@@ -338,7 +375,8 @@ def msgpack(value: object) -> bytes:
         raw = value.encode()
         if len(raw) < 32:
             return bytes([0xA0 + len(raw)]) + raw
-        return (b"\xd9" + bytes([len(raw)]) if len(raw) < 256 else b"\xda" + len(raw).to_bytes(2, "big")) + raw
+        width = next(width for width in (1, 2, 4) if len(raw) < 1 << 8 * width)
+        return bytes([0xD9 + (1, 2, 4).index(width)]) + len(raw).to_bytes(width, "big") + raw
     if not isinstance(value, int):
         raise TypeError(json.dumps(value))
     if value < 0x80:
