@@ -8,17 +8,17 @@ there. A second verifier, written from the specification alone, has to come to t
 
 from fuzz.harness import main
 from tests.contract import stranger
-from tests.evidence_cases import CT, LOG, LOG_2, LOG_MLDSA, MAIN, MAKERS, OTHER_LOG, POLICY, W1, W2, W3
+from tests.evidence_cases import CT, LOG, LOG_2, LOG_MLDSA, MAIN, MAKERS, OTHER_LOG, POLICY, W1, W1_MLDSA, W2, W3
 from tests.forks import signed
 from tests.keys import NOW, witness_key
 from tlog.errors import TlogError
-from tlog.evidence import Conviction, Evidence, EvidenceType, Prefix, Stated, verify_evidence
+from tlog.evidence import NO_CHECKPOINTS, Conviction, Evidence, EvidenceType, Prefix, Stated, verify_evidence
 from tlog.proofs import prove_consistency
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 
 HONEST = witness_key("witness.example/honest")
-KEYS = [key.verifier_key for key in (LOG, LOG_2, LOG_MLDSA, OTHER_LOG, CT, W1, W2, W3, HONEST)]
-LIARS = {key.verifier_key for key in (LOG, CT, W1, W2)}  # W2 stands on both sides of the quorum split
+KEYS = [key.verifier_key for key in (LOG, LOG_2, LOG_MLDSA, OTHER_LOG, CT, W1, W1_MLDSA, W2, W3, HONEST)]
+LIARS = {key.verifier_key for key in (LOG, CT, W1, W1_MLDSA, W2)}  # W2 stands on both sides of the quorum split
 
 
 def honest(size: int, time: int) -> SignedCheckpoint:
@@ -37,11 +37,16 @@ def framed() -> list[Evidence]:
 
 EVIDENCE = [*(make() for make in MAKERS.values()), *framed()]
 SEEDS = [evidence.format() for evidence in EVIDENCE]
-HEADS = [open_checkpoint(note, KEYS) for evidence in EVIDENCE for note in evidence.notes]
+OF_HEADS = [evidence for evidence in EVIDENCE if evidence.type not in NO_CHECKPOINTS]
+HEADS = [open_checkpoint(note, KEYS) for evidence in OF_HEADS for note in evidence.notes]
 SIGNED = {
     (signature.key, head.origin, Stated(head.size, head.root_hash, signature.timestamp or 0))
     for head in HEADS
     for signature in head.signatures
+} | {
+    (verdict.accused, verdict.origin, stated)
+    for verdict in (verify_evidence(MAKERS[type_](), KEYS) for type_ in NO_CHECKPOINTS)
+    for stated in verdict.statements
 }
 
 

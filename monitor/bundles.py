@@ -12,6 +12,7 @@ from monitor.store import MonitorStore
 from monitor.tables import StoredEvidence
 from runtime.clock import Clock
 from runtime.files import replace_file
+from tlog.evidence import Stated
 
 
 class Bundles:
@@ -29,6 +30,7 @@ class Bundles:
         seen = [
             await self._store.first_seen_ms(conviction.origin, stated.size, stated.root_hash)
             for stated in conviction.statements
+            if isinstance(stated, Stated)
         ]
         stored = StoredEvidence(
             id=conviction.id,
@@ -36,7 +38,7 @@ class Bundles:
             type=conviction.type.value,
             accused=conviction.accused.format(),
             bundle=held.bundle,
-            first_seen_ms=max(now_ms if when is None else when for when in seen),
+            first_seen_ms=max((now_ms if when is None else when for when in seen), default=now_ms),
             convicted_ms=now_ms,
         )
         path = self._path(conviction.id)

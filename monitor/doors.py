@@ -156,7 +156,7 @@ class Doors:
             evidence = Evidence.parse(raw)
         except FormatError as error:
             return refusal(400, f"this is no evidence: {error}")
-        origin = origin_id(Checkpoint.parse(evidence.notes[0].text).origin)
+        origin = origin_id(evidence.origin)
         if origin not in self.monitor.sites:
             return _answer({"verdict": "unknown-origin"}, 202)
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.forks import CertificateLogKey, Tree, leaves, signed
+from tests.forks import ORIGIN, CertificateLogKey, Tree, leaves, signed
 from tests.keys import NOW, log_key, mldsa_key, witness_key
 from tlog.evidence import (
     Evidence,
@@ -16,12 +16,17 @@ from tlog.evidence import (
     non_consistent,
     openings,
     quorum_split,
+    rotation,
     same_size,
+    subtree,
 )
 from tlog.hashing import TreeHead, leaf_hash
-from tlog.keys import SignerKey, VerifierKey
+from tlog.keys import KeyType, SignerKey, VerifierKey
+from tlog.note import Note, message_to_sign, signature_line
 from tlog.policy import Policy
 from tlog.proofs import prove_inclusion
+from tlog.rotation import Rotation
+from tlog.subtree import Subtree
 
 LOG = log_key()
 LOG_2 = log_key(seed=2)
@@ -86,6 +91,35 @@ def make_cosigner_non_consistent() -> Evidence:
     return cosigner_non_consistent(one, other, W1.verifier_key, MAIN.read)
 
 
+def note(text: bytes, *keys: SignerKey) -> Note:
+    """A text that need not be a checkpoint, signed without a time where the key's type allows that."""
+    lines = []
+    for key in keys:
+        time = NOW if key.type is KeyType.COSIGNATURE_ED25519 else 0
+        message = message_to_sign(key.verifier_key, text, time)
+        lines.append(signature_line(key.verifier_key, time, key.sign(message)))
+    return Note(text, tuple(lines))
+
+
+def part(entry: bytes, start: int = 16, end: int = 32, origin: str = ORIGIN) -> bytes:
+    """A statement about a subtree whose hash is that of one entry."""
+    return Subtree(origin, start, end, leaf_hash(entry)).format()
+
+
+def record(new: str, number: int = 1, origin: str = ORIGIN) -> bytes:
+    """A rotation record."""
+    return Rotation(origin, number, new, MAIN.head(60)).format()
+
+
+def make_subtree() -> Evidence:
+    return subtree(note(part(b"one"), W1_MLDSA), note(part(b"other"), W1_MLDSA), W1_MLDSA.verifier_key)
+
+
+def make_rotation() -> Evidence:
+    one, other = (note(record(str(key.verifier_key)), LOG) for key in (LOG_2, LOG_MLDSA))
+    return rotation(one, other, LOG.verifier_key)
+
+
 def make_quorum_split() -> Evidence:
     one, other = signed(FORK.head(70), LOG, W1, W2), signed(MAIN.head(101), LOG, W2, W3)
     return quorum_split(one, other, POLICY, MAIN.read)
@@ -100,7 +134,9 @@ MAKERS: dict[EvidenceType, Callable[[], Evidence]] = {
     EvidenceType.COSIGNER_ROLLBACK: make_cosigner_rollback,
     EvidenceType.COSIGNER_SAME_SIZE: make_cosigner_same_size,
     EvidenceType.COSIGNER_NON_CONSISTENT: make_cosigner_non_consistent,
+    EvidenceType.SUBTREE: make_subtree,
     EvidenceType.QUORUM_SPLIT: make_quorum_split,
+    EvidenceType.ROTATION: make_rotation,
 }
 ACCUSED: dict[EvidenceType, VerifierKey] = {
     **dict.fromkeys(EvidenceType, LOG.verifier_key),
@@ -108,4 +144,5 @@ ACCUSED: dict[EvidenceType, VerifierKey] = {
     EvidenceType.COSIGNER_ROLLBACK: W1.verifier_key,
     EvidenceType.COSIGNER_SAME_SIZE: W1.verifier_key,
     EvidenceType.COSIGNER_NON_CONSISTENT: W1.verifier_key,
+    EvidenceType.SUBTREE: W1_MLDSA.verifier_key,
 }

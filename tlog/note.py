@@ -30,6 +30,7 @@ from tlog.cosignature import (
 )
 from tlog.errors import FormatError, SignatureError
 from tlog.keys import KEY_ID_BYTES, KeyType, VerifierKey
+from tlog.subtree import Subtree
 from tlog.text import decode_base64, encode_base64, parse_key_name, parse_utf8, split_lines
 
 MAX_NOTE_BYTES = 96 * 1024  # 16 signatures of 5 kB each, which have to be accepted, and room for the text
@@ -163,6 +164,8 @@ def message_to_sign(key: VerifierKey, text: bytes, time: int) -> bytes:
             return text
         case KeyType.COSIGNATURE_MLDSA44:
             # SPEC: SN-12 A signature type may demand a certain text.
+            if _is_subtree(text):
+                return _part_message(key, Subtree.parse(text), time)
             checkpoint = _without_extensions(text)
             # SPEC: CS-17, W-24 For a checkpoint start MUST be 0 and end the size of the tree.
             return subtree_message(key.name, time, checkpoint.origin, 0, checkpoint.size, checkpoint.root_hash)
@@ -203,6 +206,18 @@ def _verify_line(text: bytes, key: VerifierKey, line: SignatureLine) -> Verified
     except (FormatError, SignatureError) as error:
         raise BadSignatureError(key, str(error)) from None
     return VerifiedSignature(key, line, time)
+
+
+def _is_subtree(text: bytes) -> bool:
+    """Tell by the second line, in which a checkpoint has one number."""
+    return b" " in text.partition(b"\n")[2].partition(b"\n")[0]
+
+
+def _part_message(key: VerifierKey, part: Subtree, time: int) -> bytes:
+    # SPEC: CS-16 What does not start at zero MUST have the timestamp zero; what sign-subtree answers always has.
+    if time:
+        raise SignatureError("a statement about a part of a tree states a time")
+    return subtree_message(key.name, 0, part.origin, part.start, part.end, part.hash)
 
 
 def _without_extensions(text: bytes) -> Checkpoint:

@@ -141,7 +141,7 @@ def judge(raw: bytes, logs: Mapping[str, tuple[VerifierKey, ...]]) -> Conviction
     """Whom evidence convicts, when only the configured keys of the log that it is about are trusted."""
     try:
         evidence = Evidence.parse(raw)
-        origin = Checkpoint.parse(evidence.notes[0].text).origin
+        origin = evidence.origin
     except FormatError as error:
         return BadRequest(str(error))
     if origin not in logs:

@@ -29,16 +29,20 @@ from gossip.core.state import (
 from gossip.core.tiles import forget_tiles
 from gossip.core.turn import Turn
 from gossip.messages import EvidenceBundle, HaveEvidence, HeldEvidence
-from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
 from tlog.evidence import Conviction, Evidence, EvidenceType, verified_only, verify_evidence
 from tlog.keys import VerifierKey
 from tlog.note import Note
 
 _AGAINST_COSIGNERS = frozenset(
-    {EvidenceType.COSIGNER_ROLLBACK, EvidenceType.COSIGNER_SAME_SIZE, EvidenceType.COSIGNER_NON_CONSISTENT}
+    {
+        EvidenceType.COSIGNER_ROLLBACK,
+        EvidenceType.COSIGNER_SAME_SIZE,
+        EvidenceType.COSIGNER_NON_CONSISTENT,
+        EvidenceType.SUBTREE,
+    }
 )
-_BY_ONE_KEY = frozenset({EvidenceType.LOG_ROLLBACK, *_AGAINST_COSIGNERS})
+_BY_ONE_KEY = frozenset({EvidenceType.LOG_ROLLBACK, EvidenceType.ROTATION, *_AGAINST_COSIGNERS})
 
 
 def convict_own(turn: Turn, origin: bytes, evidence: Evidence) -> None:
@@ -110,7 +114,7 @@ def _judge(turn: Turn, bundle: bytes, peer: bytes | None, kind: int | None) -> I
         evidence = Evidence.parse(bundle)
         if kind not in (None, EVIDENCE_NUMBERS[evidence.type]):
             raise FormatError("the bundle is of another class than the message says")
-        log = turn.state.rules.logs.get(origin_id(Checkpoint.parse(evidence.notes[0].text).origin))
+        log = turn.state.rules.logs.get(origin_id(evidence.origin))
         if log is None:
             return Ignored.EVIDENCE_OF_UNKNOWN_LOG
         conviction = _verified(turn.state, log, evidence)

@@ -55,7 +55,9 @@ EVIDENCE_NUMBERS: Mapping[EvidenceType, int] = {
     EvidenceType.COSIGNER_ROLLBACK: 6,
     EvidenceType.COSIGNER_SAME_SIZE: 7,
     EvidenceType.COSIGNER_NON_CONSISTENT: 8,
-    EvidenceType.QUORUM_SPLIT: 10,  # 9 and 11 are for evidence of subtrees and of key rotation
+    EvidenceType.SUBTREE: 9,
+    EvidenceType.QUORUM_SPLIT: 10,
+    EvidenceType.ROTATION: 11,
 }
 
 CONVICTED = "convicted"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import click
 
@@ -16,6 +16,7 @@ from tlog.trust import Judged
 if TYPE_CHECKING:
     from gossip.testimony import Weight
     from tlog.completeness import JudgedCompleteness
+    from tlog.evidence import Stated, StatedRotation, StatedSubtree
     from tlog.view import JudgedView
 
 Facts = Mapping[str, str | int | list[str]]
@@ -145,7 +146,21 @@ def weight_words(weight: "Weight") -> str:
     )
 
 
-def statement_words(size: int, root_hash: bytes, time: int) -> str:
-    """One signed statement about a tree."""
-    stated = f", time {time}" if time else ""
-    return f"size {size}, root {encode_base64(root_hash).decode()}{stated}"
+def statement_words(statement: "Stated | StatedSubtree | StatedRotation") -> str:
+    """One signed statement that evidence is about."""
+    from tlog.evidence import Stated, StatedRotation, StatedSubtree
+
+    match statement:
+        case Stated(size, root_hash, time):
+            stated = f", time {time}" if time else ""
+            return f"size {size}, root {_base64(root_hash)}{stated}"
+        case StatedSubtree(start, end, hash):
+            return f"entries {start} to {end - 1}, hash {_base64(hash)}"
+        case StatedRotation(number, new, size, root_hash):
+            return f"rotation {number} to {new} from size {size}, root {_base64(root_hash)}"
+        case _:
+            assert_never(statement)
+
+
+def _base64(hash: bytes) -> str:
+    return encode_base64(hash).decode()

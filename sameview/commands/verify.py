@@ -138,7 +138,7 @@ def evidence(
     file: str, policy: str | None, vkeys: tuple[str, ...], origin: str | None, explain: bool, as_json: bool
 ) -> int:
     """Verify a .tlog-evidence: that a trusted key contradicted itself. Exit code 0 convicts it."""
-    from tlog.evidence import MAX_EVIDENCE_BYTES, Evidence, verify_evidence
+    from tlog.evidence import MAX_EVIDENCE_BYTES, NO_CHECKPOINTS, Evidence, verify_evidence
 
     trust = trust_from(vkeys, origin, policy)
     raw = read_file(file, MAX_EVIDENCE_BYTES)
@@ -153,17 +153,21 @@ def evidence(
             "accused": accused.format(),
             "origin": conviction.origin,
             "id": conviction.id.hex(),
-            "statements": [statement_words(*stated) for stated in conviction.statements],
+            "statements": [statement_words(stated) for stated in conviction.statements],
             **({"cosigned_both": list(conviction.cosigners)} if conviction.cosigners else {}),
         }
         return Found(f"{type_}: the key {accused.name} contradicted itself: {type_.shows}", facts)
 
-    explanation = [
-        f"checkpoint {number}: {line}"
-        for number, note in enumerate(parsed.notes, 1)
-        for line in (trust.open(note).explain() if explain else ())
-    ]
-    return conclude(check, {}, explanation if explain else None, as_json)
+    if not explain:
+        return conclude(check, {}, None, as_json)
+    numbered = list(enumerate(parsed.notes, 1))
+    if parsed.type in NO_CHECKPOINTS:
+        explanation = [f"statement {number}: {line}" for number, note in numbered for line in _lines(note, trust.keys)]
+    else:
+        explanation = [
+            f"checkpoint {number}: {line}" for number, note in numbered for line in trust.open(note).explain()
+        ]
+    return conclude(check, {}, explanation, as_json)
 
 
 @verify.command(short_help="Verify that others see a checkpoint too.")
@@ -324,6 +328,14 @@ def _reading(file: str, raw: bytes, kind: str) -> Iterator[None]:
         if found == kind:
             raise
         raise UsageError(f"{file}: this is for `sameview verify {found}`, not for `sameview verify {kind}`") from None
+
+
+def _lines(note: Note, keys: Sequence[VerifierKey]) -> Iterator[str]:
+    """Say of each line whether its key is trusted."""
+    known = {(key.name, key.id) for key in keys}
+    for line in note.signatures:
+        trusted = (line.name, line.key_id) in known
+        yield f"a line that names the key {line.name}" if trusted else "a line of a key that is not trusted"
 
 
 def _names(note: Note, keys: Sequence[VerifierKey]) -> bool:

@@ -32,7 +32,11 @@ class EcdsaKey:
 
     def line(self, checkpoint: Checkpoint) -> SignatureLine:
         """The line with which it signs a checkpoint."""
-        value = self._private.sign(checkpoint.format(), ECDSA(SHA256(), deterministic_signing=True))
+        return self.line_under(checkpoint.format())
+
+    def line_under(self, text: bytes) -> SignatureLine:
+        """The line with which it signs any text."""
+        value = self._private.sign(text, ECDSA(SHA256(), deterministic_signing=True))
         return signature_line(self.verifier_key, 0, value)
 
 

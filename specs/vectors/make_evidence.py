@@ -15,6 +15,7 @@ from specs.vectors.evidence_edges_refused import RefusedEdges
 from specs.vectors.evidence_malformed import Malformed
 from specs.vectors.evidence_parts import KEYS, LABELS, POLICIES, Signatures, Vector
 from specs.vectors.evidence_refused import Refused
+from specs.vectors.evidence_statements import Statements
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
 from tlog.evidence import Evidence, verify_evidence
 from tlog.policy import Policy
@@ -23,13 +24,14 @@ from tlog.text import encode_base64
 FOLDER = Path(__file__).parent / "evidence"
 SUFFIX = ".tlog-evidence"
 
-MAKERS = (Convicting, Malformed, Refused, Edges, RefusedEdges)  # in the order of the index
+MAKERS = (Convicting, Malformed, Refused, Edges, RefusedEdges, Statements)  # in the order of the index
 
 ABOUT = (
     "Evidence bundles of specs/evidence.md. Leaf i of the main tree is the entry 'main <i>', of the fork 'fork <i>'; "
     "the fork shares the first 40 leaves of the main tree, in the worked example the first 2. 'keys' are the trusted "
     "keys, 'policy' is the trusted policy and 'origin' the origin that is asked about, null where none is given. With "
-    "a 'verdict' the bundle convicts: statements are [size, root, time], the id is hexadecimal. With an 'error' it "
+    "a 'verdict' the bundle convicts: statements are [size, root, time], of a subtree "
+    "[start, end, hash], of a rotation [number, new key, size, root]; the id is hexadecimal. With an 'error' it "
     "does not: 'format' the bytes are malformed, 'signature' nobody who is trusted for it signed what is judged, "
     "'proof' what was signed is no contradiction."
 )
@@ -78,7 +80,7 @@ def _expectation(vector: Vector) -> dict[str, object]:
         _require(vector.name.startswith(f"{_kind(error)}/"), vector)
         return {**about, "error": _kind(error)}
     _require(vector.name.startswith("good/"), vector)
-    statements = [[size, encode_base64(root).decode(), time] for size, root, time in verdict.statements]
+    statements = [[_written(field) for field in statement] for statement in verdict.statements]
     return {
         **about,
         "verdict": {
@@ -90,6 +92,10 @@ def _expectation(vector: Vector) -> dict[str, object]:
             "id": verdict.id.hex(),
         },
     }
+
+
+def _written(field: int | str | bytes) -> int | str:
+    return encode_base64(field).decode() if isinstance(field, bytes) else field
 
 
 def _require(holds: bool, vector: Vector) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from specs.vectors.make_evidence import FOLDER, SUFFIX
-from tests.evidence_cases import LOG, POLICY
+from tests.evidence_cases import LOG, POLICY, W1_MLDSA
 from tests.forks import signed
-from tests.property.test_evidence import EVERYBODY, Framer, fork
+from tests.property.test_evidence import EVERYBODY, LIAR, Framer, fork, told
 from tlog.errors import FormatError, TlogError
 from tlog.evidence import Evidence, non_consistent, same_size, verify_evidence
 from tlog.keys import VerifierKey
@@ -68,7 +68,7 @@ def ask(program: Command, questions: Iterable[Question]) -> list[dict[str, Any]]
     )
     done = subprocess.run(program, input=asked, capture_output=True, text=True, timeout=300, check=False)
     assert done.stderr == ""
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.removesuffix("\n").split("\n")]
 
 
 def _fields(trusted: Trusted) -> dict[str, Any]:
@@ -88,12 +88,14 @@ def ours(question: Question) -> tuple[int, dict[str, Any] | None]:
         "Type": verdict.type.value,
         "Accused": str(verdict.accused),
         "Origin": verdict.origin,
-        "Statements": [
-            [str(size), base64.b64encode(root).decode(), str(time)] for size, root, time in verdict.statements
-        ],
+        "Statements": [list(map(_written, stated)) for stated in verdict.statements],
         "Parties": list(verdict.cosigners),
         "ID": verdict.id.hex(),
     }
+
+
+def _written(value: object) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def disagreements(program: Command, questions: Sequence[Question]) -> Iterator[tuple[bytes, Any, Any]]:
@@ -113,10 +115,10 @@ def test_javascript_judges_our_vectors_as_they_say(evidence_js: Command) -> None
             )
             continue
         said, want = answer["Verdict"], case["verdict"]
-        statements = [[int(size), root, int(time)] for size, root, time in said["Statements"]]
         assert (said["Type"], said["Origin"], said["ID"]) == (want["type"], want["origin"], want["id"])
         assert said["Accused"] == INDEX["keys"][want["accused"]]
-        assert (statements, said["Parties"]) == (want["statements"], want["cosigners"])
+        assert said["Statements"] == [list(map(str, statement)) for statement in want["statements"]]
+        assert said["Parties"] == want["cosigners"]
 
 
 def flips(raw: bytes, bits: Iterable[int]) -> Iterator[bytes]:
@@ -144,6 +146,15 @@ def test_javascript_agrees_on_attempts_to_frame_somebody(evidence_js: Command) -
     assert list(disagreements(evidence_js, questions)) == []
     # They are not refused at the door.
     assert sum(ours(question)[0] == NOT_PROVEN for question in questions[:200]) > 100
+
+
+def test_javascript_agrees_on_statements_that_are_no_checkpoints(evidence_js: Command) -> None:
+    keys = [str(key) for key in (*EVERYBODY, W1_MLDSA.verifier_key, LIAR.verifier_key)]
+    rng = random.Random(10)
+    questions = [(bundle, Trusted(rng.sample(keys, len(keys) - 2))) for bundle in told(rng, 1500)]
+    assert list(disagreements(evidence_js, questions)) == []
+    # Some of them convict.
+    assert sum(ours(question)[0] == PROVEN for question in questions[:300]) > 10
 
 
 def test_javascript_convicts_whoever_forks(evidence_js: Command) -> None:

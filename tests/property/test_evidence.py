@@ -6,11 +6,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.evidence_cases import LOG, LOG_2, LOG_MLDSA, MAKERS, OTHER_LOG, POLICY, W1, W2, W3, policy
+from tests.evidence_cases import (
+    LOG,
+    LOG_2,
+    LOG_MLDSA,
+    MAIN,
+    MAKERS,
+    OTHER_LOG,
+    POLICY,
+    W1,
+    W1_MLDSA,
+    W2,
+    W3,
+    note,
+    part,
+    policy,
+    record,
+)
 from tests.forks import ORIGIN, CertificateLogKey, Tree, leaves, signed
-from tests.keys import NOW, witness_key
+from tests.keys import NOW, mldsa_key, witness_key
 from tlog.errors import ProofError, TlogError
 from tlog.evidence import (
+    NO_CHECKPOINTS,
     Conviction,
     Evidence,
     EvidenceType,
@@ -25,16 +42,20 @@ from tlog.evidence import (
     same_size,
     verify_evidence,
 )
-from tlog.hashing import Hash, TreeHead
+from tlog.hashing import Hash, TreeHead, leaf_hash
 from tlog.keys import SignerKey
 from tlog.note import Note
 from tlog.policy import Policy
 from tlog.proofs import prove_consistency, prove_inclusion, root_at
+from tlog.rotation import Rotation
 from tlog.signed_checkpoint import SignedCheckpoint
+from tlog.subtree import Subtree
 
 CT = CertificateLogKey()
 EVERYBODY = [key.verifier_key for key in (LOG, LOG_2, LOG_MLDSA, OTHER_LOG, W1, W2, W3, CT)]
+STATEMENTS = sorted(NO_CHECKPOINTS)
 HONEST = {key.verifier_key for key in (LOG, LOG_MLDSA, CT, W1, W2)}
+LIAR = mldsa_key("witness.example/liar")
 W1_DECIDES = policy(W1, k=1)
 
 
@@ -65,7 +86,7 @@ def test_every_fork_is_convicted_from_the_larger_tree_alone() -> None:
         evidence = same_size(first, second) if first.size == second.size else non_consistent(first, second, larger.read)
         verdict = verify_evidence(Evidence.parse(evidence.format()), [LOG.verifier_key])
         assert verdict.accused == LOG.verifier_key
-        assert {statement.root_hash for statement in verdict.statements} == {first.root_hash, second.root_hash}
+        assert {statement[1] for statement in verdict.statements} == {first.root_hash, second.root_hash}
 
 
 def test_every_fork_is_convicted_by_two_inclusion_proofs() -> None:
@@ -174,7 +195,7 @@ class Framer:
         ]
 
     def evidence(self) -> Evidence:
-        type_ = self.rng.choice(list(EvidenceType))
+        type_ = self.rng.choice([type_ for type_ in EvidenceType if type_ not in STATEMENTS])
         heads = self.honest if self.rng.random() < 0.6 else self.honest[::5] + self.lying
         first, second = self.rng.choice(heads), self.rng.choice(heads)
         if self.rng.random() < 0.8 and (first.size, first.root_hash) > (second.size, second.root_hash):
@@ -267,6 +288,40 @@ def test_nobody_who_is_honest_is_ever_framed() -> None:
     assert {key for _, key in convicted} == {OTHER_LOG.verifier_key, W3.verifier_key}
 
 
+def told(rng: random.Random, count: int) -> Iterator[bytes]:
+    """Bundles of what is no checkpoint: of any two statements, by any of those who sign such, in either order."""
+    logs, news, trees = (ORIGIN, "log.example/two"), ("a", "a\u2028b", "x" * 300), (MAIN.head(9), MAIN.head(60))
+    parts = [Subtree(log, start, 16, leaf_hash(entry)) for log in logs for start in (0, 3) for entry in (b"a", b"b")]
+    records = [Rotation(log, number, new, tree) for log in logs for number in (1, 2) for new in news for tree in trees]
+    of_parts = [note(one.format(), *rng.sample((W1, W1_MLDSA, LIAR, LOG_MLDSA), 2)) for one in parts for _ in range(4)]
+    of_records = [note(one.format(), *rng.sample((LOG, LOG_2, OTHER_LOG, W1), 2)) for one in records for _ in range(2)]
+    for _ in range(count):
+        type_, notes = rng.choice([(EvidenceType.SUBTREE, of_parts), (EvidenceType.ROTATION, of_records)])
+        first, second = rng.sample(notes, 2)
+        if rng.random() < 0.8 and first.text > second.text:
+            first, second = second, first
+        yield Evidence(type_, (first, second)).format()
+
+
+def test_nobody_who_says_one_thing_of_each_part_and_each_number_is_framed() -> None:
+    rng = random.Random(4)
+    places = ((0, 8), (0, 16), (16, 24), (16, 32))
+    honest = [note(part(b"%d %d" % place, *place), W1_MLDSA) for place in places]
+    honest += [note(record(f"key {number}", number), LOG) for number in range(1, 5)]
+    lying = [note(part(entry, 0, 8), LIAR) for entry in (b"a", b"b")]
+    lying += [note(record(new), LOG_2) for new in ("a", "b")]
+    keys = [*EVERYBODY, W1_MLDSA.verifier_key, LIAR.verifier_key]
+    convicted = set()
+    for _ in range(4_000):
+        first, second = rng.choice([*honest, *lying]), rng.choice([*honest, *lying])
+        mixed = Note(first.text, (*first.signatures, *rng.choice(honest).signatures)) if rng.random() < 0.2 else first
+        try:
+            convicted.add(verify_evidence(Evidence(rng.choice(STATEMENTS), (mixed, second)), keys).accused)
+        except TlogError:
+            continue
+    assert convicted == {LIAR.verifier_key, LOG_2.verifier_key}
+
+
 # Every bit is bound.
 
 
@@ -279,12 +334,15 @@ def flips(raw: bytes, step: int = 1) -> Iterator[bytes]:
 
 def judged(raw: bytes) -> Conviction | None:
     try:
-        return verify_evidence(Evidence.parse(raw), EVERYBODY, POLICY)
+        return verify_evidence(Evidence.parse(raw), [*EVERYBODY, W1_MLDSA.verifier_key], POLICY)
     except TlogError:
         return None
 
 
-@pytest.mark.parametrize("type_", EvidenceType, ids=lambda type_: type_.value)
+OF_ED25519 = [type_ for type_ in EvidenceType if type_ is not EvidenceType.SUBTREE]
+
+
+@pytest.mark.parametrize("type_", OF_ED25519, ids=lambda type_: type_.value)
 def test_no_bit_of_a_bundle_can_change(type_: EvidenceType) -> None:
     raw = MAKERS[type_]().format()
     assert judged(raw) is not None
@@ -294,7 +352,8 @@ def test_no_bit_of_a_bundle_can_change(type_: EvidenceType) -> None:
 def mldsa_bundles() -> list[bytes]:
     tree, other = Tree(leaves(60)), Tree(leaves(60, "other"))
     rollback = log_rollback(signed(tree.head(60), LOG_MLDSA), signed(tree.head(50), LOG_MLDSA, time=NOW + 1))
-    return [rollback.format(), same_size(signed(tree.head(60), LOG_MLDSA), signed(other.head(60), LOG_MLDSA)).format()]
+    forked = same_size(signed(tree.head(60), LOG_MLDSA), signed(other.head(60), LOG_MLDSA))
+    return [evidence.format() for evidence in (rollback, forked, MAKERS[EvidenceType.SUBTREE]())]
 
 
 @pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])

@@ -10,6 +10,7 @@ import pytest
 
 from runtime.clock import SystemClock
 from tests.commands import Sameview
+from tests.evidence_cases import LOG, W1_MLDSA, make_rotation, make_subtree
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, signer
 from tests.keys import log_key, sign_checkpoint
 from tlog.checkpoint import Checkpoint
@@ -187,6 +188,25 @@ def test_evidence_says_what_the_key_did(sameview: Sameview, files: Files) -> Non
     assert f"  accused: {files.vkey}" in rest
     assert sum(line.startswith("  statements: size 9, root ") for line in rest) == 2
     assert rest[-2:] == [f"  - checkpoint {n}: log {ORIGIN} (ed25519): signed" for n in (1, 2)]
+
+
+def test_evidence_says_which_statements_contradict_each_other(sameview: Sameview, files: Files) -> None:
+    log = ("--vkey", LOG.verifier_key, "--explain")
+    ran = sameview("verify", "evidence", files.write("rotation", make_rotation().format()), *log)
+    first, *rest = ran.out.splitlines()
+    said = "OK: rotation: the key log.example/one contradicted itself: it signed two rotation records of one number"
+    assert (ran.code, first) == (0, said)
+    assert sum(line.startswith("  statements: rotation 1 to log.example/one+") for line in rest) == 2
+    assert rest[-2:] == [f"  - statement {n}: a line that names the key {ORIGIN}" for n in (1, 2)]
+    cosigner = ("--vkey", W1_MLDSA.verifier_key)
+    ran = sameview("verify", "evidence", files.write("subtree", make_subtree().format()), *cosigner)
+    assert ran.code == 0
+    assert sum(line.startswith("  statements: entries 16 to 31, hash ") for line in ran.out.splitlines()) == 2
+    ran = sameview("verify", "evidence", files.path("subtree"), *log)
+    assert (ran.code, ran.out.splitlines()[-1]) == (
+        1,
+        "  - statement 2: a line of a key that is not trusted",
+    )
 
 
 def test_evidence_is_explained_where_it_convicts_nobody(sameview: Sameview, files: Files) -> None:

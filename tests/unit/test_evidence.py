@@ -26,9 +26,14 @@ from tests.evidence_cases import (
     make_non_consistent,
     make_openings,
     make_quorum_split,
+    make_rotation,
     make_same_size,
+    make_subtree,
+    note,
     opening,
+    part,
     policy,
+    record,
 )
 from tests.forks import ORIGIN, CertificateLogKey, signed
 from tests.keys import NOW, witness_key
@@ -43,6 +48,8 @@ from tlog.evidence import (
     Openings,
     Prefix,
     Stated,
+    StatedRotation,
+    StatedSubtree,
     bad_empty_head,
     cosigner_rollback,
     is_log_key,
@@ -51,7 +58,9 @@ from tlog.evidence import (
     non_consistent_path,
     openings,
     quorum_split,
+    rotation,
     same_size,
+    subtree,
     verified_only,
     verify_evidence,
 )
@@ -59,7 +68,7 @@ from tlog.hashing import EMPTY_ROOT, TreeHead, leaf_hash
 from tlog.keys import KeyType, SignerKey, VerifierKey
 from tlog.note import MAX_NOTE_BYTES, SignatureLine
 from tlog.proofs import prove_consistency
-from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.signed_checkpoint import SignedCheckpoint
 
 every_type = pytest.mark.parametrize("type_", EvidenceType, ids=lambda type_: type_.value)
 
@@ -142,16 +151,57 @@ def test_no_type_passes_for_another(type_: EvidenceType) -> None:
 def test_ignores_lines_of_keys_it_does_not_know_unless_they_decide_who_is_on_which_side(type_: EvidenceType) -> None:
     evidence = MAKERS[type_]()
     stranger = witness_key("witness.example/stranger")
-    notes = []
-    for note in evidence.notes:
-        head = open_checkpoint(note, [ACCUSED[type_], LOG.verifier_key]).head
-        notes.append(replace(note, signatures=(*note.signatures, *signed(head, stranger).note.signatures)))
+    notes = (replace(one, signatures=(*one.signatures, *note(one.text, stranger).signatures)) for one in evidence.notes)
     crowded = replace(evidence, notes=tuple(notes))
     if type_ is EvidenceType.QUORUM_SPLIT:
         with pytest.raises(SignatureError, match="no trusted key signed"):
             verify_evidence(crowded, [], POLICY)
     else:
         assert verify_evidence(crowded, [ACCUSED[type_]]).id == verify_evidence(evidence, [ACCUSED[type_]]).id
+
+
+# What is no checkpoint.
+
+
+def test_the_statements_of_a_subtree_are_where_it_is_and_its_hashes() -> None:
+    hashes = sorted(leaf_hash(entry) for entry in (b"one", b"other"))
+    verdict = convict(make_subtree(), W1_MLDSA)
+    assert verdict.statements == tuple(StatedSubtree(16, 32, hash) for hash in hashes)
+
+
+def test_the_statements_of_a_rotation_are_the_records() -> None:
+    head = MAIN.head(60)
+    keys = sorted(str(key.verifier_key) for key in (LOG_2, LOG_MLDSA))
+    verdict = convict(make_rotation(), LOG)
+    assert verdict.statements == tuple(StatedRotation(1, key, head.size, head.root_hash) for key in keys)
+
+
+def test_one_hash_of_each_of_two_subtrees_is_no_contradiction() -> None:
+    with pytest.raises(ProofError, match="not the same part"):
+        subtree(note(part(b"one"), W1_MLDSA), note(part(b"other", 32, 48), W1_MLDSA), W1_MLDSA.verifier_key)
+
+
+def test_one_record_of_each_of_two_rotations_is_no_contradiction() -> None:
+    with pytest.raises(ProofError, match="the same number"):
+        rotation(note(record("a"), LOG), note(record("b", 2), LOG), LOG.verifier_key)
+
+
+def test_statements_about_two_logs_are_no_contradiction() -> None:
+    two = "log.example/two"
+    with pytest.raises(ProofError, match="different origins"):
+        rotation(note(record("a"), LOG), note(record("b", 1, two), LOG), LOG.verifier_key)
+
+
+def test_a_key_that_signs_no_subtrees_is_not_convicted_of_two() -> None:
+    evidence = Evidence(EvidenceType.SUBTREE, tuple(note(text, W1) for text in sorted((part(b"a"), part(b"b")))))
+    with pytest.raises(SignatureError, match="of the accused kind"):
+        convict(evidence, W1)
+
+
+def test_two_keys_that_signed_one_record_each_contradict_nobody() -> None:
+    one, other = sorted((record("a"), record("b")))
+    with pytest.raises(SignatureError, match="of the accused kind"):
+        convict(Evidence(EvidenceType.ROTATION, (note(one, LOG), note(other, LOG_2))), LOG, LOG_2)
 
 
 # The grammar.
@@ -175,8 +225,13 @@ MALFORMED = {
     "another version": GOOD.replace(b"@v1", b"@v2", 1),
     "a header of one line": with_header(b"tlog-evidence@v1"),
     "no type": with_header(b"tlog-evidence@v1\n" + ROOT_LINE + b"\n" + HASH_LINE),
-    "an unknown type": with_header(TOP + b"rotation"),
-    "a reserved type": with_header(TOP + b"subtree"),
+    "an unknown type": with_header(TOP + b"gossip"),
+    "checkpoints as subtrees": replace(make_non_consistent(), type=EvidenceType.SAME_SIZE, proof=None)
+    .format()
+    .replace(b"same-size", b"subtree"),
+    "checkpoints as rotations": replace(make_non_consistent(), type=EvidenceType.SAME_SIZE, proof=None)
+    .format()
+    .replace(b"same-size", b"rotation"),
     "a type in capitals": with_header(TOP + b"SAME-SIZE"),
     "two spaces before the type": with_header(TOP + b" same-size"),
     "CR LF": GOOD.replace(b"\n", b"\r\n"),
@@ -524,7 +579,7 @@ def test_an_opening_of_another_place_does_not_lead_to_its_head() -> None:
 @pytest.mark.parametrize("key", [LOG_MLDSA, CT], ids=["ML-DSA-44", "RFC 6962"])
 def test_a_log_that_signs_with_time_is_convicted_of_a_rollback(key: SignerKey | CertificateLogKey) -> None:
     evidence = log_rollback(signed(MAIN.head(50), key, time=NOW + 1), signed(MAIN.head(60), key, time=NOW))
-    assert [statement.time for statement in convict(evidence, key).statements] == [NOW + 1, NOW]
+    assert [statement[2] for statement in convict(evidence, key).statements] == [NOW + 1, NOW]
 
 
 def test_a_log_that_signs_without_time_may_be_an_innocent_cache() -> None:

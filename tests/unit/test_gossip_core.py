@@ -92,9 +92,10 @@ from gossip.messages import (
     format_message,
     parse_message,
 )
+from tests.evidence_cases import note, part, record
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog, policy, sign_line, signer
 from tlog.checkpoint import Checkpoint
-from tlog.evidence import Evidence, EvidenceType, cosigner_same_size, same_size
+from tlog.evidence import Evidence, EvidenceType, cosigner_same_size, rotation, same_size, subtree
 from tlog.hashing import Hash, TreeHead
 from tlog.keys import KeyType, SignerKey
 from tlog.note import MAX_NOTE_BYTES, Note, SignatureLine
@@ -722,6 +723,23 @@ def test_of_what_one_cosigner_contradicts_only_so_many_bytes_are_kept_about_all_
     assert sent(received(now, other)[1]) == [GetEvidence((b"n" * 32,))]
 
 
+def test_a_log_of_two_rotation_records_is_convicted_and_frozen() -> None:
+    one, other = (note(record(new), LOG.key) for new in ("one", "other"))
+    evidence = rotation(one, other, LOG.key.verifier_key)
+    after, effects = received(at(9), bundle(evidence, 11))
+    assert after.branch(ID).convicted == (next(iter(after.evidence)),)
+    assert sent(effects, Q) == [bundle(evidence, 11)]
+
+
+def test_a_cosigner_of_two_subtrees_is_convicted_and_the_log_is_not() -> None:
+    cosigner = signer("monitor.example/parts", KeyType.COSIGNATURE_MLDSA44)
+    before = replace(at(9), rules=replace(RULES, observers=(cosigner.verifier_key,), keyring={}))
+    evidence = subtree(note(part(b"one"), cosigner), note(part(b"other"), cosigner), cosigner.verifier_key)
+    after, _ = received(before, bundle(evidence, 9))
+    (held,) = after.evidence.values()
+    assert (held.conviction.accused, after.branch(ID).convicted) == (cosigner.verifier_key, ())
+
+
 FOREIGN = FakeLog([b"a", b"b"], origin="log.example/other")
 
 
@@ -911,7 +929,7 @@ def test_a_head_whose_text_fills_a_note_is_told_without_the_lines_that_find_no_r
 def test_evidence_of_a_class_of_a_later_version_is_no_reason_to_refuse_what_follows_it() -> None:
     true = same_size(statement(LOG, 9), statement(TWIN, 9))
     _, effects = run(
-        state(), Received(P, (EvidenceBundle(9, b"later"), EvidenceBundle(2, true.format())), answer=False)
+        state(), Received(P, (EvidenceBundle(12, b"later"), EvidenceBundle(2, true.format())), answer=False)
     )
     assert Count(Ignored.UNKNOWN_EVIDENCE) in effects
     assert [effect.held.bundle for effect in effects if isinstance(effect, Keep)] == [true.format()]

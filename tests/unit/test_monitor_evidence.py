@@ -1,6 +1,7 @@
 """Convictions that strangers bring to a monitor over HTTP: kept, sent on, told everybody, and never without bound."""
 
 import json
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -19,11 +20,20 @@ from monitor.tables import EVIDENCE, HEAD
 from monitor.testify import sign_testimony
 from runtime.client import Response
 from runtime.visitors import Visitors
+from tests.evidence_cases import note, record
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
 from tests.served import served
 from tests.unit.test_monitor_doors import FREE, door, opening, said
 from tests.unit.test_monitor_node import ID, PEER_KEY, Bench, fork, grown, opened, settings, views
-from tlog.evidence import MAX_EVIDENCE_BYTES, Evidence, EvidenceType, cosigner_same_size, same_size, verify_evidence
+from tlog.evidence import (
+    MAX_EVIDENCE_BYTES,
+    Evidence,
+    EvidenceType,
+    cosigner_same_size,
+    rotation,
+    same_size,
+    verify_evidence,
+)
 from tlog.proofs import prove_inclusion
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
 from tlog.text import encode_base64
@@ -83,11 +93,18 @@ async def test_evidence_that_holds_convicts_and_is_listed_and_told_to_peers(tmp_
         assert [one.bundle for one in await one.sent() if isinstance(one, EvidenceBundle)] == [brought]
 
 
-async def test_evidence_is_there_after_a_restart(tmp_path: Path) -> None:
+def two_rotations(log: FakeLog) -> bytes:
+    """Evidence of two rotation records of one number."""
+    one, other = (note(record(new), log.key) for new in ("one", "other"))
+    return rotation(one, other, log.key.verifier_key).format()
+
+
+@pytest.mark.parametrize("make", [bundle, two_rotations], ids=["of two trees", "of two rotations"])
+async def test_evidence_is_there_after_a_restart(tmp_path: Path, make: Callable[[FakeLog], bytes]) -> None:
     log = grown(9)
     async with door(tmp_path, log) as (_, web):
         tag = (await web.get("/v1/distrust")).headers["etag"]
-        await web.post("/v1/evidence", bundle(log))
+        assert said(await web.post("/v1/evidence", make(log)))["kept"]
         listed, distrusted = await web.get("/v1/evidence"), await web.get("/v1/distrust")
     chosen = settings(tmp_path, log)
     async with AsyncExitStack() as stack:

@@ -12,6 +12,7 @@ if not, that pair of heads is what evidence is made of. One head per origin is a
 from tlog.evidence.bundle import (
     MAX_EVIDENCE_BYTES,
     MAX_HASHES,
+    NO_CHECKPOINTS,
     Evidence,
     EvidenceType,
     Opening,
@@ -30,15 +31,25 @@ from tlog.evidence.make import (
     openings,
     quorum_split,
     quorum_split_path,
+    rotation,
     same_size,
+    subtree,
     subtree_openings,
 )
-from tlog.evidence.verify import Conviction, Stated, verified_only, verify_evidence
+from tlog.evidence.verify import (
+    Conviction,
+    Stated,
+    StatedRotation,
+    StatedSubtree,
+    verified_only,
+    verify_evidence,
+)
 from tlog.trust import is_log_key
 
 __all__ = [
     "MAX_EVIDENCE_BYTES",
     "MAX_HASHES",
+    "NO_CHECKPOINTS",
     "Conviction",
     "Evidence",
     "EvidenceType",
@@ -46,6 +57,8 @@ __all__ = [
     "Openings",
     "Prefix",
     "Stated",
+    "StatedRotation",
+    "StatedSubtree",
     "bad_empty_head",
     "cosigner_non_consistent",
     "cosigner_non_consistent_path",
@@ -58,7 +71,9 @@ __all__ = [
     "openings",
     "quorum_split",
     "quorum_split_path",
+    "rotation",
     "same_size",
+    "subtree",
     "subtree_openings",
     "verified_only",
     "verify_evidence",

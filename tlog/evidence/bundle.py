@@ -10,8 +10,9 @@
     <note B, verbatim>
 
 Which fields a type has, and in which order, is fixed; specs/evidence.md is the whole grammar. The notes stay verbatim
-so that any tool for signed notes can check their signatures. This module knows grammar only: what it parses is a claim,
-and ``tlog.evidence.verify`` judges it.
+so that any tool for signed notes can check their signatures. They are signed checkpoints, or
+statements about a subtree (``tlog.subtree``) or rotation records (``tlog.rotation``), where the type bears that name.
+This module knows grammar only: what it parses is a claim, and ``tlog.evidence.verify`` judges it.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from tlog.checkpoint import Checkpoint
 from tlog.errors import FormatError
 from tlog.hashing import Hash
 from tlog.note import MAX_NOTE_BYTES, Note
+from tlog.rotation import Rotation
+from tlog.subtree import Subtree
 from tlog.text import cut, encode_base64, format_decimal, parse_decimal, parse_hash, split_lines
 
 MAX_HASHES = 64  # the longest consistency proof between sizes below 2^63
@@ -42,13 +45,17 @@ class EvidenceType(StrEnum):
     COSIGNER_ROLLBACK = "cosigner-rollback"
     COSIGNER_SAME_SIZE = "cosigner-same-size"
     COSIGNER_NON_CONSISTENT = "cosigner-non-consistent"
+    SUBTREE = "subtree"
     QUORUM_SPLIT = "quorum-split"
+    ROTATION = "rotation"
 
     @property
     def shows(self) -> str:
         """What the accused did, as the end of a sentence for people."""
         return _SHOWS[self]
 
+
+NO_CHECKPOINTS = frozenset({EvidenceType.SUBTREE, EvidenceType.ROTATION})  # their notes are statements of other kinds
 
 _SHOWS = {
     EvidenceType.BAD_EMPTY_HEAD: "it signed a root for the empty tree that the empty tree does not have",
@@ -61,7 +68,9 @@ _SHOWS = {
     EvidenceType.COSIGNER_NON_CONSISTENT: (
         "it cosigned two trees of which the smaller is not the beginning of the larger"
     ),
+    EvidenceType.SUBTREE: "it cosigned two hashes of one part of a tree",
     EvidenceType.QUORUM_SPLIT: "it signed two histories, and each has the quorum of the policy",
+    EvidenceType.ROTATION: "it signed two rotation records of one number",
 }
 
 
@@ -92,6 +101,7 @@ class Openings:
 
 
 Proof = Prefix | Openings | None
+Statement = Checkpoint | Subtree | Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +116,14 @@ class Evidence:
         if len(self.notes) != _note_count(self.type) or not _proof_fits(self.type, self.proof):
             raise ValueError("evidence of this type is made of other parts")
 
+    @property
+    def origin(self) -> str:
+        """The origin of the log that the first note is about."""
+        return read_statement(self.type, self.notes[0].text).origin
+
     @classmethod
     def parse(cls, raw: bytes) -> "Evidence":
-        """Read a bundle. Its notes are well-formed checkpoints then, and nothing about them has been verified."""
+        """Read a bundle. Its notes have well-formed texts then, and nothing about them has been verified."""
         if len(raw) > MAX_EVIDENCE_BYTES:
             raise FormatError("evidence is too large")
         header, notes = cut(raw, b"\n\n", "evidence has no empty line after its header")
@@ -124,6 +139,21 @@ class Evidence:
         """Write the bundle."""
         header = [_MAGIC, b"type " + self.type.encode(), *_proof_lines(self.proof)]
         return b"\n".join(header) + b"\n\n" + _SEPARATOR.join(note.format() for note in self.notes)
+
+
+def read_statement(type_: EvidenceType, text: bytes) -> Statement:
+    """Read the text of a note of evidence of this type.
+
+    Raises:
+        FormatError: it is none.
+    """
+    match type_:
+        case EvidenceType.SUBTREE:
+            return Subtree.parse(text)
+        case EvidenceType.ROTATION:
+            return Rotation.parse(text)
+        case _:
+            return Checkpoint.parse(text)
 
 
 def _parse_type(field: bytes) -> EvidenceType:
@@ -209,14 +239,14 @@ def _parse_notes(type_: EvidenceType, raw: bytes) -> Iterator[Note]:
     parts = [raw] if _note_count(type_) == 1 else _split_notes(raw)
     for part in parts:
         note = Note.parse(part)
-        Checkpoint.parse(note.text)
+        read_statement(type_, note.text)
         yield note
 
 
 def _split_notes(raw: bytes) -> tuple[bytes, bytes]:
     """Split at the first line ``--`` after the first empty line.
 
-    A checkpoint has no empty line, so what follows the first one are signature lines, none of which is ``--``. An
+    No statement has an empty line, so what follows the first one are signature lines, none of which is ``--``. An
     extension line of a checkpoint can be, which is why the separator is not searched for from the start.
     """
     text, signatures = cut(raw, b"\n\n", "the first note has no empty line after its text")

@@ -12,7 +12,7 @@ from tlog.evidence.bundle import Evidence, EvidenceType, Opening, Openings, Pref
 from tlog.evidence.verify import signatures_to_judge, verify_evidence
 from tlog.hashing import Hash
 from tlog.keys import VerifierKey
-from tlog.note import Note
+from tlog.note import Note, open_note
 from tlog.policy import Policy
 from tlog.proofs import ReadNode, prove_consistency, root_at, root_from_inclusion
 from tlog.signed_checkpoint import SignedCheckpoint
@@ -107,6 +107,16 @@ def cosigner_non_consistent_path(
     return _against(EvidenceType.COSIGNER_NON_CONSISTENT, smaller, larger, {cosigner}, proof)
 
 
+def subtree(one: Note, other: Note, cosigner: VerifierKey) -> Evidence:
+    """Convict a cosigner of two hashes of one part of a log: two notes whose texts are statements about a subtree."""
+    return _of_statements(EvidenceType.SUBTREE, one, other, cosigner)
+
+
+def rotation(one: Note, other: Note, log: VerifierKey) -> Evidence:
+    """Convict a log's key of two rotation records of one number: two notes whose texts are such records."""
+    return _of_statements(EvidenceType.ROTATION, one, other, log)
+
+
 def quorum_split(
     one: SignedCheckpoint, other: SignedCheckpoint, policy: Policy, read: ReadNode | None = None
 ) -> Evidence:
@@ -178,3 +188,11 @@ def _raised(opening: Opening, index: int, level: int) -> Opening:
     width = 1 << level
     node = root_from_inclusion(opening.node, index % width, width, opening.path[:level])
     return Opening(node, opening.path[level:])
+
+
+def _of_statements(type_: EvidenceType, one: Note, other: Note, accused: VerifierKey) -> Evidence:
+    first, second = sorted((one, other), key=lambda note: note.text)
+    notes = (Note(note.text, tuple(each.line for each in open_note(note, (accused,)))) for note in (first, second))
+    evidence = Evidence(type_, tuple(notes))
+    verify_evidence(evidence, (accused,), origin=evidence.origin)
+    return evidence

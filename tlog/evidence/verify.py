@@ -15,21 +15,32 @@ from typing import NamedTuple, assert_never
 
 import msgpack  # type: ignore[import-untyped]  # the package has no type information
 
-from tlog.checkpoint import Checkpoint
 from tlog.errors import ProofError, SignatureError
-from tlog.evidence.bundle import Evidence, EvidenceType, Openings, Prefix
+from tlog.evidence.bundle import NO_CHECKPOINTS, Evidence, EvidenceType, Openings, Prefix, read_statement
 from tlog.hashing import EMPTY_ROOT, Hash, TreeHead
-from tlog.keys import VerifierKey
-from tlog.note import NotSignedError, VerifiedSignature
+from tlog.keys import KeyType, VerifierKey
+from tlog.note import Note, NotSignedError, VerifiedSignature, open_note
 from tlog.policy import Policy
 from tlog.proofs import fold, root_from_node
+from tlog.rotation import Rotation
 from tlog.signed_checkpoint import SignedCheckpoint, open_checkpoint
+from tlog.subtree import Subtree
 from tlog.trust import is_log_key, speaks_for
 
 _ROLLBACKS = frozenset({EvidenceType.LOG_ROLLBACK, EvidenceType.COSIGNER_ROLLBACK})
 _BY_COSIGNER = frozenset(
-    {EvidenceType.COSIGNER_ROLLBACK, EvidenceType.COSIGNER_SAME_SIZE, EvidenceType.COSIGNER_NON_CONSISTENT}
+    {
+        EvidenceType.COSIGNER_ROLLBACK,
+        EvidenceType.COSIGNER_SAME_SIZE,
+        EvidenceType.COSIGNER_NON_CONSISTENT,
+        EvidenceType.SUBTREE,
+    }
 )
+# The keys that sign what is no checkpoint.
+_SIGNING = {
+    EvidenceType.SUBTREE: frozenset({KeyType.COSIGNATURE_MLDSA44}),
+    EvidenceType.ROTATION: frozenset({KeyType.ED25519, KeyType.ECDSA}),
+}
 _NO_KEY = "no trusted key speaks for this origin: for a log key that has another name, name the origin as well"
 _NOBODY = "no trusted key of the accused kind signed what it is accused of: name the keys of the log or the cosigner"
 
@@ -42,6 +53,23 @@ class Stated(NamedTuple):
     time: int  # in the unit of the signature: seconds, or milliseconds for RFC 6962
 
 
+class StatedSubtree(NamedTuple):
+    """What one signature says about a part of a tree."""
+
+    start: int
+    size: int  # where it ends
+    hash: Hash
+
+
+class StatedRotation(NamedTuple):
+    """What one rotation record says."""
+
+    number: int
+    new: str  # the vkey
+    size: int
+    root_hash: Hash
+
+
 @dataclass(frozen=True, slots=True)
 class Conviction:
     """A verdict: this key made these statements about this origin, and no honest key makes both."""
@@ -49,7 +77,7 @@ class Conviction:
     type: EvidenceType
     accused: VerifierKey
     origin: str
-    statements: tuple[Stated, ...]  # sorted
+    statements: tuple[Stated | StatedSubtree | StatedRotation, ...]  # sorted
     cosigners: tuple[str, ...] = ()  # of a quorum split: the parties that cosigned both sides, sorted
 
     @property
@@ -69,12 +97,14 @@ def verify_evidence(
     ``origin`` when the caller names it; otherwise one log of two that the caller trusts could frame the other. The
     policy adds its logs and witnesses.
     """
-    about = Checkpoint.parse(evidence.notes[0].text).origin
+    about = evidence.origin
     if origin not in (None, about):
         raise SignatureError("the evidence is about another origin than the one that was asked about")
     trusted = _Trusted.of(about, tuple(keys), policy, named=origin is not None)
     if not trusted.keys:
         raise SignatureError(_NO_KEY)
+    if evidence.type in NO_CHECKPOINTS:
+        return _judge_statements(evidence, about, trusted)
     try:
         sides = [open_checkpoint(note, trusted.keys) for note in evidence.notes]
     except NotSignedError:
@@ -94,10 +124,10 @@ def verified_only(
     Whoever keeps or passes on evidence of others does so in this form. A line that nobody verified may be a forged one
     of a key that others trust, or that we trust later: they would have to refuse a true conviction for it.
     """
-    about = Checkpoint.parse(evidence.notes[0].text).origin
-    trusted = _Trusted.of(about, tuple(keys), policy, named=origin is not None).keys
-    notes = tuple(open_checkpoint(note, trusted).verified_only().note for note in evidence.notes)
-    return replace(evidence, notes=notes)
+    trusted = _Trusted.of(evidence.origin, tuple(keys), policy, named=origin is not None).keys
+    able = _able(evidence.type, trusted)
+    notes = (Note(note.text, tuple(one.line for one in open_note(note, able))) for note in evidence.notes)
+    return replace(evidence, notes=tuple(notes))
 
 
 class Pair(NamedTuple):
@@ -173,6 +203,61 @@ def _judge_pair(
     parties = _verify_quorums(first, second, policy) if split else ()
     statements = sorted((_stated(first, pair.first), _stated(second, pair.second)))
     return Conviction(evidence.type, pair.first.key, first.origin, tuple(statements), parties)
+
+
+def _judge_statements(evidence: Evidence, origin: str, trusted: _Trusted) -> Conviction:
+    """Judge two notes that are no checkpoints; one key has to have signed both."""
+    accused = trusted.cosigners if evidence.type in _BY_COSIGNER else trusted.logs
+    able = _able(evidence.type, accused)
+    try:
+        first, second = ([one.key for one in open_note(note, able)] for note in evidence.notes)
+    except NotSignedError:
+        raise SignatureError(_NOBODY) from None
+    key = next((key for key in first if key in second), None)
+    if key is None:
+        raise SignatureError(_NOBODY)
+    statements = tuple(read_statement(evidence.type, note.text) for note in evidence.notes)
+    if any(one.origin != origin for one in statements):
+        raise ProofError("the two statements are about different origins")
+    match statements:
+        case Subtree() as one, Subtree() as other:
+            _verify_same_subtree(one, other)
+            parts = (StatedSubtree(part.start, part.end, part.hash) for part in (one, other))
+            return Conviction(evidence.type, key, origin, tuple(sorted(parts)))
+        case Rotation() as one, Rotation() as other:
+            _verify_same_rotation(one, other)
+            records = (_stated_rotation(record) for record in (one, other))
+            return Conviction(evidence.type, key, origin, tuple(sorted(records)))
+        case _:
+            raise AssertionError("such notes are judged as checkpoints")
+
+
+def _able(type_: EvidenceType, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+    """Leave the keys that sign statements of this type; lines of others under such a text mean nothing."""
+    return tuple(key for key in keys if type_ not in _SIGNING or key.type in _SIGNING[type_])
+
+
+def _stated_rotation(record: Rotation) -> StatedRotation:
+    return StatedRotation(record.number, record.new, record.cutoff.size, record.cutoff.root_hash)
+
+
+def _verify_same_subtree(one: Subtree, other: Subtree) -> None:
+    """Check that one part of a tree was signed with two hashes.
+
+    As N1: a log appends, so the entries from one index up to another are the same ones in all of its trees.
+    """
+    if (one.start, one.end) != (other.start, other.end):
+        raise ProofError("the two subtrees are not the same part of the log")
+    if not one.format() < other.format():
+        raise ProofError("the two hashes are the same, or not in the order of their texts")
+
+
+def _verify_same_rotation(one: Rotation, other: Rotation) -> None:
+    """Check that two records of one number differ: there is one of each number, and it is told to everybody."""
+    if one.number != other.number:
+        raise ProofError("the two rotation records do not have the same number")
+    if not one.format() < other.format():
+        raise ProofError("the two rotation records are the same, or not in the order of their texts")
 
 
 def _verify_contradiction(evidence: Evidence, first: TreeHead, second: TreeHead) -> None:
