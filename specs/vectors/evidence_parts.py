@@ -62,6 +62,7 @@ W1 = _key("witness.example/w1", KeyType.COSIGNATURE_ED25519)
 W2 = _key("witness.example/w2", KeyType.COSIGNATURE_ED25519)
 W3 = _key("witness.example/w3", KeyType.COSIGNATURE_ED25519)
 W1_MLDSA = _key("witness.example/w1", KeyType.COSIGNATURE_MLDSA44)
+W2_MLDSA = _key("witness.example/w2", KeyType.COSIGNATURE_MLDSA44)
 STRANGER = _key("witness.example/stranger", KeyType.COSIGNATURE_ED25519)
 
 KEYS: dict[str, AnyKey] = {
@@ -78,6 +79,7 @@ KEYS: dict[str, AnyKey] = {
     "w2": W2,
     "w3": W3,
     "w1-mldsa44": W1_MLDSA,
+    "w2-mldsa44": W2_MLDSA,
 }
 LABELS = {key.verifier_key: label for label, key in KEYS.items()}
 _WITNESSES = "".join(f"witness w{i} {key.verifier_key}\n" for i, key in enumerate((W1, W2, W3), 1))

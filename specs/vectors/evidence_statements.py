@@ -14,6 +14,7 @@ from specs.vectors.evidence_parts import (
     TIME,
     W1,
     W1_MLDSA,
+    W2_MLDSA,
     AnyKey,
     EcdsaKey,
     Maker,
@@ -72,6 +73,12 @@ class Statements(Maker):
             "keys of type 0x04 sign no subtrees",
             _pair(EvidenceType.SUBTREE, *self._parts(16, 32, W1)),
             ("w1",),
+        )
+        yield Vector(
+            "signature/subtree-by-two-keys",
+            "each part is signed by another cosigner",
+            _pair(EvidenceType.SUBTREE, one, self._parts(16, 32, W2_MLDSA)[1]),
+            ("w1-mldsa44", "w2-mldsa44"),
         )
         timed = self._timed(one)
         yield Vector("signature/subtree-time", "a time", _pair(EvidenceType.SUBTREE, timed, other), cosigner)
