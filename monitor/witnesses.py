@@ -233,7 +233,7 @@ def _read(response: Response) -> _Page | None:
         return None
     try:
         return msgspec.json.decode(response.body, type=_Page)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # the last of lists in lists in lists
         return None
 
 

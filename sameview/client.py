@@ -216,7 +216,7 @@ def _read_index(answer: Response) -> int:
 def _read_indexes(answer: Response, count: int) -> list[int]:
     try:
         indexes = msgspec.json.decode(answer.body, type=dict[str, list[int]])["indexes"]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         indexes = []
     if len(indexes) != count:
         raise UsageError(f"the answer is not that of a log: {NO_LOG}")

@@ -134,6 +134,13 @@ async def test_a_list_that_is_none_is_not_believed(tmp_path: Path, raw: bytes) -
         assert not await TipOffs(WITNESS, one.monitor, witness.fetch).round()
 
 
+async def test_a_witness_that_lists_lists_in_lists_does_not_end_the_monitor(tmp_path: Path) -> None:
+    witness = Witness()
+    witness.raw = b'{"of a later version":' + b"[" * 100_000 + b"]" * 100_000 + b',"conflicts":[]}'
+    async with bench(tmp_path, grown(5)) as one:
+        assert not await TipOffs(WITNESS, one.monitor, witness.fetch).round()
+
+
 async def test_evidence_that_comes_while_the_monitor_runs_is_brought_at_once(tmp_path: Path) -> None:
     log, witness = grown(9), Witness()
     async with bench(tmp_path, log) as one, trio.open_nursery() as tasks:

@@ -209,6 +209,11 @@ async def test_other_answers_end_with_a_sentence(
     assert ran.err.startswith(f"sameview: {sentence}")
 
 
+async def test_an_answer_of_lists_in_lists_is_not_that_of_a_log(sameview: Sameview, files: list[Path]) -> None:
+    ran = await add(sameview, Log(batch=[Response(b'{"indexes":[],"more":' + b"[" * 10_000)]), *files, "--batch")
+    assert (ran.code, ran.err.startswith("sameview: the answer is not that of a log")) == (2, True)
+
+
 @pytest.mark.parametrize("body", [{}, [], {"indexes": [1]}, {"indexes": "12"}, {"indexes": [1, 2, 3, 4]}])
 async def test_a_batch_has_an_index_for_each_entry(sameview: Sameview, files: list[Path], body: object) -> None:
     ran = await add(sameview, Log(batch=[JSONResponse(body)]), *files, "--batch")
