@@ -15,6 +15,7 @@ Each witness has tasks of its own: one that is slow, lies or floods delays no ot
 
 import random
 import secrets
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -31,6 +32,7 @@ from monitor.tables import StoredEvidence
 from runtime.client import FetchError, Response
 from runtime.clock import Clock
 from tlog.errors import FormatError
+from tlog.evidence import Evidence, EvidenceType
 from tlog.text import MAX_INTEGER, parse_hash
 
 SECONDS = 10.0  # for one request
@@ -78,7 +80,7 @@ class Bearer:
         waiting = await self._waiting()
         self.left = len(waiting)
         for evidence in waiting:
-            status = await self._bring(evidence.bundle)
+            status = await self._bring(_for_witnesses(evidence))
             if await self._settle(evidence, status):
                 self.left -= 1
             elif status is None:
@@ -156,11 +158,13 @@ class TipOffs:
     async def _page(self) -> "_Page | None":
         headers = {"if-none-match": self._tag} if self._tag else None
         url = f"{self._witness.conflicts_url}?after={self._after}"
+        self._tag = None  # one that cannot be sent back would make every later request fail
         try:
             response = await self._fetch("GET", url, headers=headers, cap=MAX_PAGE_BYTES, seconds=SECONDS)
         except FetchError:
             return None
-        if response.status == 304 and self._tag:
+        if response.status == 304 and headers:
+            self._tag = headers["if-none-match"]
             return _NOTHING
         page = _read(response)
         if page is not None:
@@ -201,6 +205,15 @@ class TipOffs:
                     origin,
                     f"the witness {name} was shown a head that is not of this tree: ask for it",
                 )
+
+
+def _for_witnesses(evidence: StoredEvidence) -> bytes:
+    """The bundle as a witness can judge it, which has no policy. What splits a quorum is two histories of the log."""
+    if evidence.type != EvidenceType.QUORUM_SPLIT:
+        return evidence.bundle
+    split = Evidence.parse(evidence.bundle)
+    type_ = EvidenceType.SAME_SIZE if split.proof is None else EvidenceType.NON_CONSISTENT
+    return replace(split, type=type_).format()
 
 
 def backed_off(first: float, failures: int, longest: float) -> float:

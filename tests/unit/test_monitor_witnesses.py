@@ -1,6 +1,7 @@
 """Evidence that is brought to witnesses, and tip-offs that come from them; each witness is a function."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from monitor.witnesses import MAX_REFUSALS, Bearer, TipOffs
 from runtime.client import Failure, FetchError, Response
 from tests.fakes_log import ORIGIN, WITNESSES, FakeLog
 from tests.unit.test_monitor_node import ID, Bench, bench, fork, grown, opened, settings
-from tlog.evidence import same_size
+from tlog.evidence import Conviction, same_size
 from tlog.signed_checkpoint import open_checkpoint
 from tlog.text import encode_base64
+from witness.core import judge
 
 WITNESS = NamedWitness("w1", "http://w1/v1/evidence", "http://w1/v1/conflicts", frozenset({origin_id(ORIGIN)}))
 
@@ -95,6 +97,22 @@ async def test_a_witness_whose_policy_names_another_log_is_not_bothered(tmp_path
 def conflict(log: FakeLog, size: int, **more: object) -> dict[str, object]:
     root_hash = encode_base64(log.head(size).root_hash).decode()
     return {"number": 7, "origin": ORIGIN, "size": size, "root_hash": root_hash, "time": 1, "evidence": None, **more}
+
+
+@pytest.mark.parametrize("size", [7, 9])
+async def test_a_split_of_the_quorum_is_brought_as_what_a_witness_without_a_policy_can_judge(
+    tmp_path: Path, size: int
+) -> None:
+    log, witness = grown(9), Witness()
+    async with bench(tmp_path, log) as one:
+        await one.poll()
+        await one.monitor.submit(ID, fork(log, 5, size).sign(size))
+        kept = await one.monitor.store.evidence()
+        assert "quorum-split" in [each.type for each in kept]
+        assert await bearer(one, witness).round()
+        verdicts = [judge(taken, {ORIGIN: (log.key.verifier_key,)}) for taken in witness.taken]
+        assert len(verdicts) == sum(each.accused == log.key.verifier_key.format() for each in kept) == 2
+        assert [isinstance(verdict, Conviction) for verdict in verdicts] == [True, True]
 
 
 async def test_a_head_that_a_witness_refused_convicts_the_log(tmp_path: Path) -> None:
@@ -184,6 +202,22 @@ async def test_a_list_is_read_again_and_again_and_once_in_a_while_from_its_begin
                 await trio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     assert [url.partition("=")[2] for url in witness.asked[:4]] == ["0", "7", "0", "7"]
+
+
+async def test_a_tag_that_cannot_be_sent_back_is_sent_once(tmp_path: Path) -> None:
+    tags: list[str | None] = []
+
+    async def fetch(method: str, url: str, *, headers: Mapping[str, str] | None = None, **_: object) -> Response:
+        await trio.lowlevel.checkpoint()
+        tags.append(headers["if-none-match"] if headers else None)
+        if headers:
+            raise FetchError(Failure.UNREACHABLE, "this cannot be sent")
+        return Response(200, {"etag": '"\N{EM DASH}"'}, b'{"conflicts":[]}')
+
+    async with bench(tmp_path, grown(5)) as one:
+        tips = TipOffs(WITNESS, one.monitor, fetch)
+        assert [await tips.round() for _ in range(3)] == [True, False, True]
+    assert [tag is None for tag in tags] == [True, False, True]
 
 
 @pytest.mark.parametrize("status", [None, 404, 500])
