@@ -28,6 +28,7 @@ SHOWN = 340
 LARGER = 380  # what it shows 20 seconds later
 ABSURD = 2**40
 CORRUPT_FOR = 20  # seconds
+ASKED_AGAIN = 30  # times, a second apart: as long as ``sameview ask`` waits for a monitor that has to catch up
 OLD_SIZE = 200
 OPENED = 3, 39  # level and index: eight leaves from the 312th on, complete in every tree of ``SHOWN``
 OPENED_EARLY = 3, 20  # eight leaves from the 160th on, in the first tile
@@ -72,12 +73,12 @@ class Stage:
         self._show(monitor, HeadSeen(self.origin, self._sign(head, witnesses, second)))
 
     def show_opening(self, monitor: int, shape: Shape, size: int, level: int, index: int) -> None:
-        """Let a client show a monitor a head with one complete subtree of its tree."""
+        """Let a client show a monitor a head and a complete subtree of its tree, again while it answers ``ahead``."""
         note = self.log.sign(world.head(self.log.origin, shape, size), (), EPOCH)
         read = world.tree(self.log.origin, shape).read
         path = tuple(prove_subtree_consistency(index << level, (index + 1) << level, size, read))
         opening = TruncatedProof(level, index, read(level, index), path, Note.parse(note))
-        self._show(monitor, OpeningShown(self.origin, note, opening))
+        self._ask(monitor, OpeningShown(self.origin, note, opening), size, ASKED_AGAIN)
 
     def show_evidence(self, monitor: int, bundle: bytes) -> None:
         """Let a client show a monitor what it calls evidence."""
@@ -91,6 +92,13 @@ class Stage:
         """Show it again and again until the monitor is there to take it."""
         if not self.monitors[monitor].show(event):
             self.later(SECOND, lambda: self._show(monitor, event))
+
+    def _ask(self, monitor: int, event: Event, size: int, left: int) -> None:
+        """Show it until the monitor has reached that size or convicted somebody, or patience is at its end."""
+        taken = self.monitors[monitor].show(event)
+        branch = self.monitors[monitor].state.branch(self.origin)
+        if not taken or (branch.size < size and not branch.convicted and left):
+            self.later(SECOND, lambda: self._ask(monitor, event, size, left - taken))
 
     def capture(self, monitor: int, shape: Shape, size: int, witnesses: Sequence[int]) -> None:
         """Show a monitor another history from now on."""
