@@ -166,6 +166,7 @@ class MonitorStore:
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(delete(EVIDENCE).where(EVIDENCE.c.id == id_))
+            await connection.execute(delete(DELIVERY).where(DELIVERY.c.evidence_id == id_))
 
         await self._database.write(work)
 
@@ -343,8 +344,10 @@ async def _answer_delivery(
     refusals += status >= 400
     done = is_done(refusals)
     await connection.execute(delete(DELIVERY).where(row))
-    values = {"status": status, "refusals": refusals, "answered_ms": now_ms, "done": done}
-    await connection.execute(insert(DELIVERY).values(evidence_id=evidence_id, witness=witness, **values))
+    kept = await connection.execute(select(EVIDENCE.c.id).where(EVIDENCE.c.id == evidence_id))
+    if kept.one_or_none() is not None:  # or other evidence took its place while the witness read it
+        values = {"status": status, "refusals": refusals, "answered_ms": now_ms, "done": done}
+        await connection.execute(insert(DELIVERY).values(evidence_id=evidence_id, witness=witness, **values))
     return done
 
 

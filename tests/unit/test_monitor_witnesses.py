@@ -115,6 +115,18 @@ async def test_a_split_of_the_quorum_is_brought_as_what_a_witness_without_a_poli
         assert [isinstance(verdict, Conviction) for verdict in verdicts] == [True, True]
 
 
+async def test_of_evidence_that_other_evidence_replaced_no_delivery_is_remembered(tmp_path: Path) -> None:
+    log, witness = grown(9), Witness()
+    async with bench(tmp_path, log) as one:
+        await convict(one, log)
+        (kept,) = await one.monitor.store.evidence()
+        assert await bearer(one, witness).round()
+        await one.monitor.store.drop_evidence(kept.id)
+        await one.monitor.store.delivered(kept.id, "w2", 200, 0)  # which was asked before
+        await one.monitor.store.keep_evidence(kept)
+        assert await one.monitor.store.undelivered("w1") == await one.monitor.store.undelivered("w2") == [kept]
+
+
 async def test_a_head_that_a_witness_refused_convicts_the_log(tmp_path: Path) -> None:
     log, witness = grown(9), Witness()
     twin = fork(log, 5, 9)
