@@ -36,6 +36,7 @@ from tlog.evidence import (
     MAX_EVIDENCE_BYTES,
     Conviction,
     Evidence,
+    EvidenceType,
     is_log_key,
     non_consistent_path,
     same_size,
@@ -60,6 +61,8 @@ CLOCK_SKEW = 60  # seconds that a monitor's clock may be ahead of ours
 
 VERDICTS = frozenset({"same", "prefix", "ahead", "fork", "unknown-origin", "stale"})
 LATER = frozenset({429, 502, 503, 504})
+
+_NO_FORK = frozenset({EvidenceType.BAD_EMPTY_HEAD, EvidenceType.LOG_ROLLBACK, EvidenceType.ROTATION})
 
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
@@ -132,6 +135,8 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """The one sentence."""
+        if self.proven is not None and self.proven.conviction.type in _NO_FORK and self.judged.forked is None:
+            return f"CONVICTED: the log's key contradicted itself: {self.proven.conviction.type.shows}"
         if self.proven is not None or self.judged.forked is not None:
             return "FORK: the log signed two histories"
         if self.judged.met:

@@ -1,7 +1,7 @@
 """``sameview ask``: no monitor is believed, and what counts is what everybody can verify afterwards."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,13 +16,23 @@ from starlette.routing import Route
 
 from runtime.clock import SystemClock
 from runtime.wording import utc
-from sameview.ask import MAX_ANSWER_BYTES, Outcome, Question, ask_all, monitors_of, question_about, question_with
+from sameview.ask import (
+    MAX_ANSWER_BYTES,
+    Outcome,
+    Proven,
+    Question,
+    ask_all,
+    monitors_of,
+    question_about,
+    question_with,
+)
 from tests.commands import Sameview
+from tests.evidence_cases import CT, make_bad_empty_head, make_log_rollback, make_rotation
 from tests.forks import Tree, leaves, signed
 from tests.keys import NOW, log_key, witness_key
 from tests.served import served
 from tlog.errors import FormatError, SignatureError
-from tlog.evidence import same_size, verify_evidence
+from tlog.evidence import Evidence, same_size, verify_evidence
 from tlog.hashing import leaf_hash
 from tlog.keys import SignerKey
 from tlog.opening import TruncatedProof
@@ -301,3 +311,13 @@ def test_the_command_wants_to_know_what_and_whom_to_ask(sameview: Sameview, tmp_
     assert sameview(*asked, tmp_path / "entry", "--monitors", "http://m1").code == 2
     (tmp_path / "checkpoint").write_bytes(signed(MAIN.head(20), log_key(seed=9)).raw)
     assert sameview(*asked, tmp_path / "checkpoint", "--monitors", "http://m1").code == 1
+
+
+@pytest.mark.parametrize("make", [make_bad_empty_head, make_log_rollback, make_rotation])
+def test_a_log_that_contradicted_itself_otherwise_is_not_said_to_have_forked(make: Callable[[], Evidence]) -> None:
+    evidence = make()
+    conviction = verify_evidence(evidence, [LOG.verifier_key, CT.verifier_key])
+    view = View(ASKED.note)
+    outcome = Outcome((), judge(view, POLICY), view, Proven(conviction, evidence))
+    assert (outcome.code, outcome.verdict.partition(":")[0]) == (1, "CONVICTED")
+    assert outcome.verdict.endswith(evidence.type.shows)
