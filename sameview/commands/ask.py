@@ -8,7 +8,7 @@ from runtime.errors import UsageError
 from sameview.commands.inputs import naming, observers_from, read_file
 from tlog.hashing import leaf_hash
 from tlog.note import MAX_NOTE_BYTES
-from tlog.opening import TruncatedProof
+from tlog.opening import LEVEL, TruncatedProof
 from tlog.tlog_proof import MAX_PROOF_BYTES, TlogProof
 
 MAX_ENTRY_BYTES = 16 * 1024 * 1024  # an entry of a certificate log; ours are at most 65535 bytes
@@ -49,7 +49,8 @@ def ask(
     """Ask monitors whether they see CHECKPOINT too, and verify what they answer.
 
     With --proof and --entry instead of CHECKPOINT the monitors are also shown the part of the tree that the entry is
-    in, as one of 256 entries: a history that the log shows you alone is convicted at once.
+    in, as one of 256 entries where the tree goes on that far: a history that the log shows you alone is convicted at
+    once.
 
     Exit code 0: the quorum of the policy sees it too. 1: the log signed two histories, or not this checkpoint. 3: too
     few answers count.
@@ -66,8 +67,16 @@ def ask(
         with naming(checkpoint):
             question = question_about(read_file(checkpoint, MAX_NOTE_BYTES), observers)
     else:
-        question = question_with(_opening(str(proof), str(entry)), observers)
+        opening = _opening(str(proof), str(entry))
+        if opening.level < LEVEL:
+            click.echo(_told_apart(opening.hidden_among), err=True)
+        question = question_with(opening, observers)
     return ask_monitors(question, asked, max_age, out=out, as_json=as_json)
+
+
+def _told_apart(entries: int) -> str:
+    among = f"as one of only {entries} entries" if entries > 1 else "itself"
+    return f"the tree of the proof ends near the entry, so the monitors are shown it {among}; a later proof shows less"
 
 
 def _opening(proof: str, entry: str) -> TruncatedProof:

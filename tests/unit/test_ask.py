@@ -321,3 +321,15 @@ def test_a_log_that_contradicted_itself_otherwise_is_not_said_to_have_forked(mak
     outcome = Outcome((), judge(view, POLICY), view, Proven(conviction, evidence))
     assert (outcome.code, outcome.verdict.partition(":")[0]) == (1, "CONVICTED")
     assert outcome.verdict.endswith(evidence.type.shows)
+
+
+def test_who_hands_in_an_entry_near_the_end_of_the_tree_is_told_among_how_few_it_is(
+    sameview: Sameview, tmp_path: Path
+) -> None:
+    for name, content in (("policy", POLICY.format()), ("entry", b"main 19")):
+        (tmp_path / name).write_bytes(content)
+    proof = TlogProof(19, tuple(prove_inclusion(19, 20, MAIN.read)), ASKED.raw)
+    (tmp_path / "proof").write_bytes(proof.format())
+    handed = ("--proof", tmp_path / "proof", "--entry", tmp_path / "entry", "--monitors", "http://127.0.0.1:1")
+    ran = sameview("ask", "--policy", tmp_path / "policy", *handed)
+    assert (ran.code, "as one of only 4 entries" in ran.err) == (3, True)
