@@ -26,7 +26,7 @@ from tlog.keys import KeyType, SignerKey
 from tlog.policy import Policy
 
 POLL_SECONDS = 0.05  # as often as a monitor can be told to
-PATIENCE = 20.0  # seconds: a monitor reacts within some tens of milliseconds; this is for a machine that is busy
+PATIENCE = 60.0  # seconds: a monitor reacts within some tens of milliseconds; this is for a machine that is busy
 
 
 @dataclass(slots=True)
@@ -141,7 +141,15 @@ class Asker:
 
     async def list(self, url: str, key: str) -> Documents:
         """One of the lists of ``/v1``."""
+        found = await self._look(url, key)
+        assert found is not None
+        return found
+
+    async def _look(self, url: str, key: str) -> Documents | None:
+        """None while the monitor is asked too often for its budget, or is too busy."""
         response = await self.client.fetch("GET", f"{url}/v1/{key}", cap=10_000_000, seconds=PATIENCE)
+        if response.status in (429, 503):
+            return None
         found: Documents = msgspec.json.decode(response.body)[key]
         return found
 
@@ -149,8 +157,8 @@ class Asker:
         """Ask again and again until it is so."""
         with trio.fail_after(PATIENCE):
             while True:
-                found = await self.list(url, key)
-                if check(found):
+                found = await self._look(url, key)
+                if found is not None and check(found):
                     return found
                 await trio.sleep(POLL_SECONDS)
 
