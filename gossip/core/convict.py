@@ -30,19 +30,11 @@ from gossip.core.tiles import forget_tiles
 from gossip.core.turn import Turn
 from gossip.messages import EvidenceBundle, HaveEvidence, HeldEvidence
 from tlog.errors import FormatError, ProofError, SignatureError, TlogError
-from tlog.evidence import Conviction, Evidence, EvidenceType, verified_only, verify_evidence
+from tlog.evidence import AGAINST_COSIGNERS, Conviction, Evidence, EvidenceType, verified_only, verify_evidence
 from tlog.keys import VerifierKey
 from tlog.note import Note
 
-_AGAINST_COSIGNERS = frozenset(
-    {
-        EvidenceType.COSIGNER_ROLLBACK,
-        EvidenceType.COSIGNER_SAME_SIZE,
-        EvidenceType.COSIGNER_NON_CONSISTENT,
-        EvidenceType.SUBTREE,
-    }
-)
-_BY_ONE_KEY = frozenset({EvidenceType.LOG_ROLLBACK, EvidenceType.ROTATION, *_AGAINST_COSIGNERS})
+_BY_ONE_KEY = frozenset({EvidenceType.LOG_ROLLBACK, EvidenceType.ROTATION, *AGAINST_COSIGNERS})
 
 
 def convict_own(turn: Turn, origin: bytes, evidence: Evidence) -> None:
@@ -93,7 +85,7 @@ def spent(state: State) -> frozenset[bytes]:
     """Name the cosigners of whose contradictions no more is kept: each may stand in notes as long as notes can be."""
     sizes: Counter[bytes] = Counter()
     for held in state.evidence.values():
-        if held.conviction.type in _AGAINST_COSIGNERS:
+        if held.conviction.type in AGAINST_COSIGNERS:
             sizes[held.place[2]] += len(held.bundle)
     return frozenset(accused for accused, size in sizes.items() if size >= MAX_COSIGNER_BYTES)
 

@@ -10,6 +10,7 @@ if not, that pair of heads is what evidence is made of. One head per origin is a
 """
 
 from tlog.evidence.bundle import (
+    AGAINST_COSIGNERS,
     MAX_EVIDENCE_BYTES,
     MAX_HASHES,
     NO_CHECKPOINTS,
@@ -47,6 +48,7 @@ from tlog.evidence.verify import (
 from tlog.trust import is_log_key
 
 __all__ = [
+    "AGAINST_COSIGNERS",
     "MAX_EVIDENCE_BYTES",
     "MAX_HASHES",
     "NO_CHECKPOINTS",

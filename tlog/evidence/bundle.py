@@ -55,6 +55,14 @@ class EvidenceType(StrEnum):
         return _SHOWS[self]
 
 
+AGAINST_COSIGNERS = frozenset(
+    {
+        EvidenceType.COSIGNER_ROLLBACK,
+        EvidenceType.COSIGNER_SAME_SIZE,
+        EvidenceType.COSIGNER_NON_CONSISTENT,
+        EvidenceType.SUBTREE,
+    }
+)
 NO_CHECKPOINTS = frozenset({EvidenceType.SUBTREE, EvidenceType.ROTATION})  # their notes are statements of other kinds
 
 _SHOWS = {

@@ -16,7 +16,15 @@ from typing import NamedTuple, assert_never
 import msgpack  # type: ignore[import-untyped]  # the package has no type information
 
 from tlog.errors import ProofError, SignatureError
-from tlog.evidence.bundle import NO_CHECKPOINTS, Evidence, EvidenceType, Openings, Prefix, read_statement
+from tlog.evidence.bundle import (
+    AGAINST_COSIGNERS,
+    NO_CHECKPOINTS,
+    Evidence,
+    EvidenceType,
+    Openings,
+    Prefix,
+    read_statement,
+)
 from tlog.hashing import EMPTY_ROOT, Hash, TreeHead
 from tlog.keys import KeyType, VerifierKey
 from tlog.note import Note, NotSignedError, VerifiedSignature, open_note
@@ -28,14 +36,6 @@ from tlog.subtree import Subtree
 from tlog.trust import is_log_key, speaks_for
 
 _ROLLBACKS = frozenset({EvidenceType.LOG_ROLLBACK, EvidenceType.COSIGNER_ROLLBACK})
-_BY_COSIGNER = frozenset(
-    {
-        EvidenceType.COSIGNER_ROLLBACK,
-        EvidenceType.COSIGNER_SAME_SIZE,
-        EvidenceType.COSIGNER_NON_CONSISTENT,
-        EvidenceType.SUBTREE,
-    }
-)
 # The keys that sign what is no checkpoint.
 _SIGNING = {
     EvidenceType.SUBTREE: frozenset({KeyType.COSIGNATURE_MLDSA44}),
@@ -150,7 +150,7 @@ def signatures_to_judge(
     seconds = [signature for signature in second.signatures if signature.key in accused]
     pairs = [Pair(one, other) for one in firsts for other in seconds]
     by_one_key = [pair for pair in pairs if pair.first.key == pair.second.key]
-    pairs = by_one_key if by_one_key or type_ in _BY_COSIGNER | _ROLLBACKS else pairs
+    pairs = by_one_key if by_one_key or type_ in AGAINST_COSIGNERS | _ROLLBACKS else pairs
     if not pairs:
         raise SignatureError(_NOBODY)
     if type_ in _ROLLBACKS:
@@ -196,7 +196,7 @@ def _judge_empty_head(side: SignedCheckpoint, trusted: _Trusted) -> Conviction:
 def _judge_pair(
     evidence: Evidence, first: SignedCheckpoint, second: SignedCheckpoint, trusted: _Trusted, policy: Policy | None
 ) -> Conviction:
-    accused = trusted.cosigners if evidence.type in _BY_COSIGNER else trusted.logs
+    accused = trusted.cosigners if evidence.type in AGAINST_COSIGNERS else trusted.logs
     pair = signatures_to_judge(evidence.type, first, second, accused)
     _verify_contradiction(evidence, first.head, second.head)
     split = evidence.type is EvidenceType.QUORUM_SPLIT
@@ -207,7 +207,7 @@ def _judge_pair(
 
 def _judge_statements(evidence: Evidence, origin: str, trusted: _Trusted) -> Conviction:
     """Judge two notes that are no checkpoints; one key has to have signed both."""
-    accused = trusted.cosigners if evidence.type in _BY_COSIGNER else trusted.logs
+    accused = trusted.cosigners if evidence.type in AGAINST_COSIGNERS else trusted.logs
     able = _able(evidence.type, accused)
     try:
         first, second = ([one.key for one in open_note(note, able)] for note in evidence.notes)
